@@ -1,0 +1,7 @@
+//! hookwheel: a webhook delivery daemon. Events in, safe on disk, delivered on the schedule.
+
+pub mod limits;
+pub mod model;
+pub mod server;
+pub mod store;
+pub mod time;

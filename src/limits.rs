@@ -1,0 +1,103 @@
+//! Every bound in the program, in one place, with the relations between them asserted at compile time. It never holds state.
+//!
+//! A bound that an operator may change is a default here and a key in `webhooks.toml`; the `*_MAX` beside it is as far
+//! as the operator may go.
+
+/// Bytes of one event as submitted, unless `[limits] max_event_size` says otherwise.
+pub const EVENT_SIZE_DEFAULT: usize = 64 * 1024;
+/// The largest `max_event_size` an operator may set: an event stays well inside one journal segment.
+pub const EVENT_SIZE_MAX: usize = 1024 * 1024;
+/// Bytes of one `POST /v1/events` body.
+pub const REQUEST_SIZE_MAX: usize = 8 * 1024 * 1024;
+/// Events of one `POST /v1/events` body.
+pub const REQUEST_EVENTS_MAX: usize = 10_000;
+
+/// Attempts under way at once, all webhooks (`[limits] max_in_flight`).
+pub const IN_FLIGHT_DEFAULT: u32 = 1024;
+/// The largest `[limits] max_in_flight`; queues between the threads are as deep as this.
+pub const IN_FLIGHT_MAX: u32 = 8192;
+/// Attempts under way at once for one webhook (`max_in_flight`).
+pub const LANE_IN_FLIGHT_DEFAULT: u32 = 10;
+/// Pending deliveries, all webhooks (`[limits] max_pending`).
+pub const PENDING_DEFAULT: u32 = 10_000_000;
+/// The largest `[limits] max_pending`: 48 bytes each make 4.8 GB.
+pub const PENDING_MAX: u32 = 100_000_000;
+/// Pending deliveries of one webhook (`max_pending_per_webhook`).
+pub const PENDING_PER_WEBHOOK_DEFAULT: u32 = 1_000_000;
+/// Connections to the listener at once (`[limits] max_connections`).
+pub const CONNECTIONS_DEFAULT: u32 = 4096;
+/// Webhooks configured at once.
+pub const WEBHOOKS_MAX: usize = 1_000_000;
+/// Deliveries that one event can make.
+pub const DELIVERIES_PER_EVENT_MAX: usize = 65_535;
+
+/// Publications (requests) that may be inside the engine and the writer at once; a further one is answered `503`.
+pub const INGEST_PERMITS: usize = 256;
+/// Deliveries that one publication can make, over all its events; beyond it the publication is refused.
+pub const DELIVERIES_PER_PUBLICATION_MAX: usize = 1_000_000;
+/// Attempts whose outcome is not on disk yet, those in flight included; at this many, sending stops.
+pub const OUTCOME_CREDITS: usize = 16_384;
+/// Operator commands that may be inside the engine at once.
+pub const OPERATOR_PERMITS: usize = 64;
+/// Due entries (or moved ones) that the engine handles in one call.
+pub const DUE_PER_CALL_MAX: usize = 1024;
+/// Depth of the engine's inbox: every permit that lets somebody speak to it, with its answer, and a tick.
+pub const ENGINE_INBOX: usize = 2 * (INGEST_PERMITS + OUTCOME_CREDITS + OPERATOR_PERMITS) + 16;
+/// Depth of the writer's inbox: every credit under which the engine gives it an order.
+pub const WRITER_INBOX: usize = INGEST_PERMITS + OUTCOME_CREDITS + OPERATOR_PERMITS + 16;
+/// Threads that read bodies from the journal.
+pub const BODY_READERS: usize = 2;
+
+/// A recorded attempt waits at most this long for a sync.
+pub const APPEND_SYNC_DELAY_MS: u64 = 100;
+/// Facts that may be in the journal and not yet in the view; beyond it the writer applies before it accepts.
+pub const VIEW_LAG_MAX: usize = 65_536;
+/// Rows written to the view in one step.
+pub const VIEW_BATCH_ROWS: usize = 64;
+/// Keys that one fact of a bulk change names.
+pub const BULK_SLICE_KEYS: usize = 1000;
+/// Bytes of one journal segment.
+pub const SEGMENT_SIZE: u64 = 64 * 1024 * 1024;
+/// Bytes of one frame's payload: a delivered body with its deliveries.
+pub const FRAME_PAYLOAD_MAX: usize = EVENT_SIZE_MAX + 4 * 1024 * 1024;
+/// Bytes that one atomic batch takes in the journal at most.
+pub const BATCH_BYTES_MAX: u64 = 40 * 1024 * 1024;
+/// Finished deliveries of the newest segments that are listed from memory.
+pub const RECENT_FINISHED_MAX: usize = 200_000;
+
+/// `Retry-After` puts an attempt at most this much later than the schedule would.
+pub const RETRY_AFTER_EXTRA_MAX_MS: u64 = 3_600_000;
+/// The longest interval a schedule may name.
+pub const RETRY_INTERVAL_MAX_MS: u64 = 30 * 24 * 3_600_000;
+/// Attempts that one round of a schedule may have.
+pub const ATTEMPTS_MAX: u32 = 200;
+/// The longest time-out of one attempt.
+pub const TIMEOUT_MAX_MS: u64 = 300_000;
+/// The engine looks at the clock at least this often.
+pub const WAKEUP_MAX_MS: u64 = 1000;
+
+/// Bytes of a response body that are read; the rest is not waited for.
+pub const RESPONSE_READ_MAX: usize = 64 * 1024;
+/// Bytes of a response body that are kept with the attempt.
+pub const RESPONSE_EXCERPT_MAX: usize = 1024;
+/// Bytes of a response's headers.
+pub const RESPONSE_HEADERS_MAX: usize = 64 * 1024;
+/// Idle connections kept for one endpoint.
+pub const IDLE_PER_HOST: usize = 2;
+/// How long an idle connection is kept.
+pub const IDLE_TIMEOUT_MS: u64 = 30_000;
+/// Addresses of one DNS answer that are considered.
+pub const RESOLVED_ADDRESSES_MAX: usize = 32;
+/// Attempts that may still run after SIGTERM, before they are given up.
+pub const DRAIN_TIMEOUT_MS: u64 = 25_000;
+
+const _: () = assert!(EVENT_SIZE_DEFAULT <= EVENT_SIZE_MAX);
+const _: () = assert!(EVENT_SIZE_MAX <= REQUEST_SIZE_MAX);
+const _: () = assert!(IN_FLIGHT_DEFAULT <= IN_FLIGHT_MAX);
+const _: () = assert!(IN_FLIGHT_MAX as usize <= OUTCOME_CREDITS, "an attempt in flight holds an outcome credit");
+const _: () = assert!(LANE_IN_FLIGHT_DEFAULT <= IN_FLIGHT_DEFAULT);
+const _: () = assert!(PENDING_DEFAULT <= PENDING_MAX && PENDING_PER_WEBHOOK_DEFAULT <= PENDING_DEFAULT);
+const _: () = assert!(BATCH_BYTES_MAX < SEGMENT_SIZE, "a batch never spans segments");
+const _: () = assert!(FRAME_PAYLOAD_MAX as u64 <= BATCH_BYTES_MAX);
+const _: () = assert!(REQUEST_SIZE_MAX as u64 * 2 <= BATCH_BYTES_MAX, "a full request fits into one batch");
+const _: () = assert!(DRAIN_TIMEOUT_MS < 90_000, "systemd's default stop time-out");

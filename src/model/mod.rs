@@ -1,0 +1,49 @@
+//! The nouns of hookwheel, plain values that every room may hold. They never read a clock, a file, a socket or chance.
+//!
+//! A value of one of these types is right by construction: text becomes a [`Project`], an [`EventTypeName`], a
+//! [`Selector`] or a [`WebhookId`] by parsing, and nowhere else is its form checked again.
+
+pub mod attempt;
+pub mod catalog;
+pub mod delivery;
+pub mod event;
+pub mod project;
+pub mod report;
+pub mod schedule;
+pub mod secret;
+pub mod selector;
+pub mod token;
+pub mod webhook;
+
+pub use attempt::{Attempt, Outcome, OutcomeClass, PhaseTimes};
+pub use catalog::{Catalog, EventType, EventTypeName};
+pub use delivery::{DeliveryId, DeliveryKey, DeliveryState, Locator, Next, Sequence};
+pub use event::{EventId, FieldsHash, NewEvent};
+pub use project::Project;
+pub use schedule::{RetrySchedule, RetryStep};
+pub use secret::Secret;
+pub use selector::Selector;
+pub use token::{Token, TokenScope};
+pub use webhook::{Origin, Pause, PauseReason, Rate, SuccessRule, Webhook, WebhookId, WebhookNumber, WebhookSpec};
+
+/// The entry of `known` that `wrong` was most likely meant to be, for a "did you mean".
+#[must_use]
+pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(wrong, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).clamp(1, 4))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn the_nearest_word_is_offered_and_a_far_one_is_not() {
+        assert_eq!(nearest("tittle", ["title", "project", "url"]), Some("title"));
+        assert_eq!(nearest("colour", ["title", "project", "url"]), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! A project: one domain of a customer, in one spelling however it was written. It never resolves anything.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A project domain, kept in its ASCII form (UTS 46, RFC 5891): `müller-bücher.example` and
+/// `xn--mller-bcher-thb3d.example` are one project, and case does not matter.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Project(Arc<str>);
+
+impl Project {
+    /// Parses a domain name in either form.
+    ///
+    /// # Errors
+    /// A sentence that says what was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not a project: expected a domain such as shop.example.com");
+        let ascii = idna::domain_to_ascii_strict(text).map_err(|_| wrong())?;
+        let is_address = ascii.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+        if !ascii.contains('.') || is_address || ascii.len() > 253 || ascii.ends_with('.') {
+            return Err(wrong());
+        }
+        Ok(Self(ascii.into()))
+    }
+
+    /// The ASCII form, by which projects are compared.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The form that people read, such as `müller-bücher.example`.
+    #[must_use]
+    pub fn to_unicode(&self) -> String {
+        idna::domain_to_unicode(&self.0).0
+    }
+}
+
+/// The form that people read.
+impl fmt::Display for Project {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.to_unicode())
+    }
+}
+
+impl TryFrom<String> for Project {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Project> for String {
+    fn from(project: Project) -> Self {
+        project.0.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_and_any_case_are_one_project() {
+        let unicode = Project::parse("müller-bücher.example").unwrap();
+        assert_eq!(unicode, Project::parse("MÜLLER-Bücher.Example").unwrap());
+        assert_eq!(unicode, Project::parse(unicode.as_str()).unwrap());
+        assert!(unicode.as_str().starts_with("xn--"));
+        assert_eq!(unicode.to_string(), "müller-bücher.example");
+    }
+
+    #[test]
+    fn what_is_no_domain_is_refused() {
+        for wrong in [
+            "",
+            "not a domain!",
+            "localhost",
+            "a..b",
+            ".example.com",
+            "example.com.",
+            "-a.example",
+            "127.0.0.1",
+            "a_b.example",
+            "http://x.y",
+            "[::1]",
+        ] {
+            assert!(Project::parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(Project::parse(&format!("{}.example", "a".repeat(64))).is_err());
+    }
+}

@@ -1,0 +1,293 @@
+//! What the daemon tells people and scripts about itself: the JSON of the admin socket, read by the commands. It never holds a secret
+//! but the one that is shown once.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DeliveryId, DeliveryState, EventId, EventTypeName, Origin, OutcomeClass, Pause, PhaseTimes, Project, WebhookId};
+use crate::time::UnixMillis;
+
+/// One screen about the daemon: `GET /v1/status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it opened its doors.
+    pub started: UnixMillis,
+    /// Whether it is ending: no new events, attempts in flight are waited for.
+    pub draining: bool,
+    /// What happened since it started.
+    pub counters: Counters,
+    /// Deliveries that wait or are in flight.
+    pub pending: u64,
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// How long the delivery that is due longest has been due, in milliseconds.
+    pub oldest_due_age_ms: u64,
+    /// When the next waiting delivery is due.
+    pub next_due: Option<UnixMillis>,
+    /// What is on disk.
+    pub store: StoreStatus,
+    /// The configuration in force.
+    pub configuration: ConfigurationStatus,
+    /// Every webhook, the most troubled first.
+    pub webhooks: Vec<WebhookSummary>,
+}
+
+/// Counters since the daemon started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Events made durable.
+    pub accepted: u64,
+    /// Events recognized as repeated.
+    pub duplicates: u64,
+    /// Deliveries made of them.
+    pub deliveries: u64,
+    /// Attempts ended.
+    pub attempts: u64,
+    /// Deliveries that ended `delivered`.
+    pub delivered: u64,
+    /// Deliveries that ended `dropped`.
+    pub dropped: u64,
+    /// Deliveries that ended `cancelled`.
+    pub cancelled: u64,
+}
+
+/// What is on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// Where.
+    pub data_dir: String,
+    /// The newest fact's number.
+    pub last_sequence: u64,
+    /// Facts in the journal that the view does not have yet.
+    pub view_lag: u64,
+    /// Journal segments.
+    pub segments: u64,
+    /// Bytes of the journal and the view.
+    pub size_bytes: u64,
+    /// What opening found wrong, in words.
+    pub warnings: Vec<String>,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationStatus {
+    /// The file.
+    pub path: String,
+    /// When it was read.
+    pub loaded: UnixMillis,
+    /// Whether the last reload was successful.
+    pub last_reload_successful: bool,
+    /// What was wrong with it.
+    pub last_error: Option<String>,
+}
+
+/// A webhook in a list: `GET /v1/webhooks`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookSummary {
+    /// Its id.
+    pub id: WebhookId,
+    /// Its title.
+    pub title: String,
+    /// Its project, as people read it.
+    pub project: String,
+    /// Where its events go.
+    pub url: String,
+    /// What it wants.
+    pub events: Vec<String>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Where it stands in the file.
+    pub place: Option<String>,
+    /// Why it sends nothing; empty when it does.
+    pub pauses: Vec<Pause>,
+    /// Deliveries that wait or are in flight.
+    pub pending: u64,
+    /// Attempts under way.
+    pub in_flight: u32,
+    /// Attempts that may be under way at once, as things stand.
+    pub window: u32,
+    /// Deliveries delivered since the daemon started.
+    pub delivered: u64,
+    /// Failed attempts since the daemon started.
+    pub failed_attempts: u64,
+    /// Deliveries dropped since the daemon started.
+    pub dropped: u64,
+    /// The last failure, in words, when nothing succeeded since.
+    pub trouble: Option<String>,
+}
+
+/// One webhook, whole: `GET /v1/webhooks/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookDetail {
+    /// What a list shows.
+    #[serde(flatten)]
+    pub summary: WebhookSummary,
+    /// Milliseconds for one attempt.
+    pub timeout_ms: u64,
+    /// What success is, such as `200, 2xx`.
+    pub success: String,
+    /// Attempts of a delivery in all.
+    pub attempts_total: u32,
+    /// Milliseconds between the attempts.
+    pub retry_intervals_ms: Vec<u64>,
+    /// Attempts at once.
+    pub max_in_flight: u32,
+    /// Attempts in a time, such as `50/s`.
+    pub rate: Option<String>,
+    /// One after the other.
+    pub ordered: bool,
+    /// Names of the headers that are added.
+    pub headers: Vec<String>,
+    /// Networks that may be dialled although refused by default.
+    pub allow_networks: Vec<String>,
+    /// The secret that hookwheel made, the first time that it is asked for.
+    pub secret: Option<String>,
+}
+
+/// A delivery in a list: `GET /v1/deliveries`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliverySummary {
+    /// Its id.
+    pub id: DeliveryId,
+    /// The event's id.
+    pub event: EventId,
+    /// The event's type.
+    #[serde(rename = "type")]
+    pub event_type: EventTypeName,
+    /// The event's project.
+    pub project: Project,
+    /// The webhook; its number where the id is no longer known.
+    pub webhook: String,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// Attempts made in this round.
+    pub attempts: u32,
+    /// When the event was accepted.
+    pub accepted: UnixMillis,
+    /// When the next attempt is due.
+    pub due: Option<UnixMillis>,
+    /// Whether an attempt is under way.
+    pub in_flight: bool,
+    /// When it ended.
+    pub finished: Option<UnixMillis>,
+    /// The last attempt's outcome, or why there was none, in words.
+    pub last_outcome: Option<String>,
+}
+
+/// A page of deliveries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryPage {
+    /// The page.
+    pub deliveries: Vec<DeliverySummary>,
+    /// What to pass as `after` for the next page.
+    pub next: Option<String>,
+}
+
+/// One delivery with its attempts: `GET /v1/deliveries/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryDetail {
+    /// What a list shows.
+    #[serde(flatten)]
+    pub summary: DeliverySummary,
+    /// Where it goes.
+    pub url: Option<String>,
+    /// Every attempt, oldest first.
+    pub timeline: Vec<AttemptView>,
+    /// The body that the receiver gets.
+    pub body: String,
+}
+
+/// One attempt in a timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// The round.
+    pub round: u16,
+    /// Its number in the round.
+    pub number: u32,
+    /// When it was due.
+    pub due: UnixMillis,
+    /// When it ended.
+    pub finished: UnixMillis,
+    /// The class of its outcome.
+    pub outcome: OutcomeClass,
+    /// The HTTP status.
+    pub status: Option<u16>,
+    /// The outcome in words.
+    pub sentence: String,
+    /// How long it took.
+    pub phases: PhaseTimes,
+    /// The address that was spoken to.
+    pub remote: Option<String>,
+    /// The first bytes of the response, as text.
+    pub response: String,
+    /// What follows, in words.
+    pub next: String,
+}
+
+/// What a list of deliveries is narrowed to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeliveryFilter {
+    /// Of this webhook.
+    pub webhook: Option<WebhookId>,
+    /// Of this project.
+    pub project: Option<Project>,
+    /// Of types that this selector wants.
+    #[serde(rename = "type")]
+    pub event_type: Option<super::Selector>,
+    /// In this state.
+    pub state: Option<DeliveryState>,
+    /// At most so many.
+    pub limit: Option<usize>,
+    /// Behind the page that ended with this.
+    pub after: Option<String>,
+}
+
+/// Which webhooks want an event, and why the others do not: `POST /v1/explain`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The type asked about.
+    #[serde(rename = "type")]
+    pub event_type: EventTypeName,
+    /// The project asked about.
+    pub project: Project,
+    /// Every webhook with the answer.
+    pub webhooks: Vec<ExplainedWebhook>,
+}
+
+/// One webhook's answer in an [`Explanation`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedWebhook {
+    /// The webhook.
+    pub id: WebhookId,
+    /// Whether it would get a delivery.
+    pub matches: bool,
+    /// Why, in words.
+    pub because: String,
+}
+
+/// What a reload did, or would do: `POST /v1/reload`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// Whether nothing was changed on purpose.
+    pub dry_run: bool,
+    /// Each change, in words.
+    pub changes: Vec<String>,
+    /// What was wrong with the file, one `path:line:column: message` each; when any, nothing changed.
+    pub errors: Vec<String>,
+}
+
+/// What became of one published event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedEvent {
+    /// Its id.
+    pub id: EventId,
+    /// Deliveries made of it.
+    pub deliveries: u32,
+    /// Whether it had been accepted before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+}

@@ -1,0 +1,48 @@
+//! Who may post events: a token's hash and the projects that it covers. The token itself is never kept.
+
+use super::Project;
+
+/// The projects that a token may publish for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenScope {
+    /// `["*"]`.
+    AllProjects,
+    /// Just these.
+    Projects(Vec<Project>),
+}
+
+/// An ingest token, as configured by `[[token]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// What people call it; it appears in logs.
+    pub name: String,
+    /// SHA-256 of the token's text.
+    pub sha256: [u8; 32],
+    /// Where it may publish.
+    pub scope: TokenScope,
+}
+
+impl Token {
+    /// Whether this token may publish events of `project`.
+    #[must_use]
+    pub fn covers(&self, project: &Project) -> bool {
+        match &self.scope {
+            TokenScope::AllProjects => true,
+            TokenScope::Projects(projects) => projects.contains(project),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_covers_its_projects_only() {
+        let [shop, news] = ["shop.example.com", "news.example.org"].map(|text| Project::parse(text).unwrap());
+        let token = |scope| Token { name: "t".into(), sha256: [0; 32], scope };
+        assert!(token(TokenScope::AllProjects).covers(&news));
+        assert!(token(TokenScope::Projects(vec![shop.clone()])).covers(&shop));
+        assert!(!token(TokenScope::Projects(vec![shop])).covers(&news));
+    }
+}

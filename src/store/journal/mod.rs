@@ -1,0 +1,3 @@
+//! The journal: facts, in order, synced.
+
+pub mod medium;
