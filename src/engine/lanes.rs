@@ -1,0 +1,365 @@
+//! One lane per webhook: what is due for it, and how much of that may be sent now. Lanes never know each other, so a dead endpoint holds up nobody else.
+//!
+//! * **Window**: at most `max_in_flight` attempts at once. It halves (down to one) when the endpoint can't be reached and grows by one with each success,
+//!   so that dead endpoints do not eat the total.
+//! * **Rate**: a token bucket that starts empty, fills evenly and holds a tenth of the rate's count (at least one).
+//! * **Order**: an ordered lane has one attempt in flight and takes the first accepted first; a head that failed waits on the wheel and everything behind it waits in the queue.
+//! * **Turns**: lanes with something to send stand in a ring and each takes one turn after the other.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::pending::{List, NodeNumber, Pending, Place};
+use crate::model::{OutcomeClass, Rate, Webhook, WebhookNumber};
+use crate::time::UnixMillis;
+
+/// What is due for one webhook, and its limits.
+#[derive(Default)]
+pub struct Lane {
+    /// The webhook; `None` while its definition is missing: nothing can be sent then.
+    pub webhook: Option<Arc<Webhook>>,
+    /// Paused, for whatever reason.
+    pub paused: bool,
+    /// Takes no new deliveries.
+    pub closed: bool,
+    /// Pending deliveries: waiting, due or in flight.
+    pub pending: u32,
+    /// Deliveries proposed to the store and not settled yet.
+    pub reserved: u32,
+    /// Attempts under way.
+    pub in_flight: u32,
+    /// What was counted since the start.
+    pub tally: Tally,
+    window: u32,
+    queue: List,
+    bucket: Bucket,
+    in_ring: bool,
+    throttled_until: Option<UnixMillis>,
+    /// An ordered lane's head waits on the wheel.
+    head_waits: bool,
+}
+
+/// What a lane counted since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Deliveries delivered.
+    pub delivered: u64,
+    /// Deliveries dropped.
+    pub dropped: u64,
+    /// Attempts that failed.
+    pub failed_attempts: u64,
+    /// The last failure in words, when nothing succeeded since.
+    pub trouble: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    rate: Option<Rate>,
+    /// In units of 1/`per_ms` of a token.
+    level: u64,
+    filled: UnixMillis,
+}
+
+/// Whether a lane may send something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    Now,
+    NotBefore(UnixMillis),
+    No,
+}
+
+impl Lane {
+    fn ordered(&self) -> bool {
+        self.webhook.as_ref().is_some_and(|webhook| webhook.spec.ordered)
+    }
+
+    /// Attempts that may be under way at once, as things stand.
+    #[must_use]
+    pub fn window(&self) -> u32 {
+        self.webhook.as_ref().map_or(0, |webhook| if webhook.spec.ordered { 1 } else { self.window.clamp(1, webhook.spec.max_in_flight) })
+    }
+
+    /// The due time of what waits first in the queue.
+    #[must_use]
+    pub fn oldest_due(&self, pending: &Pending) -> Option<UnixMillis> {
+        self.queue.iter(pending).next().map(|node| pending.due(node))
+    }
+
+    fn leave(&mut self, now: UnixMillis) -> Leave {
+        if self.paused || self.webhook.is_none() || self.queue.is_empty() || self.head_waits || self.in_flight >= self.window() {
+            return Leave::No;
+        }
+        self.bucket.leave(now)
+    }
+
+    fn note_outcome(&mut self, class: OutcomeClass) {
+        let Some(webhook) = &self.webhook else { return };
+        if class == OutcomeClass::Success {
+            self.window = (self.window + 1).min(webhook.spec.max_in_flight);
+        } else if class.is_unreachable() {
+            self.window = (self.window / 2).max(1);
+        }
+    }
+}
+
+impl Bucket {
+    fn set_rate(&mut self, rate: Option<Rate>, now: UnixMillis) {
+        if self.rate != rate {
+            *self = Self { rate, level: 0, filled: now };
+        }
+    }
+
+    fn leave(&mut self, now: UnixMillis) -> Leave {
+        let Some(rate) = self.rate else { return Leave::Now };
+        let capacity = u64::from(rate.count / 10).max(1) * rate.per_ms;
+        let gained = now.since_ms(self.filled).saturating_mul(u64::from(rate.count));
+        self.level = self.level.saturating_add(gained).min(capacity);
+        self.filled = now.max(self.filled);
+        let missing = rate.per_ms.saturating_sub(self.level);
+        if missing == 0 { Leave::Now } else { Leave::NotBefore(now.plus_ms(missing.div_ceil(u64::from(rate.count)))) }
+    }
+
+    fn take(&mut self) {
+        if let Some(rate) = self.rate {
+            self.level = self.level.saturating_sub(rate.per_ms);
+        }
+    }
+}
+
+/// Every lane, and whose turn it is.
+#[derive(Default)]
+pub struct Lanes {
+    lanes: Vec<Option<Box<Lane>>>,
+    ring: VecDeque<WebhookNumber>,
+    throttled: BTreeSet<(UnixMillis, WebhookNumber)>,
+}
+
+/// What to do with an entry that its lane gave back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Send it.
+    Send(NodeNumber),
+    /// It became the head of an ordered lane before its time: it goes on the wheel.
+    Wait(NodeNumber),
+}
+
+impl Lanes {
+    /// The lane of that webhook, where there is one.
+    #[must_use]
+    pub fn get(&self, number: WebhookNumber) -> Option<&Lane> {
+        self.lanes.get(number.0 as usize)?.as_deref()
+    }
+
+    /// The lane of that webhook, made when there is none.
+    pub fn lane_mut(&mut self, number: WebhookNumber) -> &mut Lane {
+        let index = number.0 as usize;
+        if index >= self.lanes.len() {
+            self.lanes.resize_with(index + 1, || None);
+        }
+        self.lanes[index].get_or_insert_default()
+    }
+
+    /// Every lane with its number.
+    pub fn iter(&self) -> impl Iterator<Item = (WebhookNumber, &Lane)> {
+        let number = |index| WebhookNumber(u32::try_from(index).expect("lanes are numbered by u32"));
+        self.lanes.iter().enumerate().filter_map(move |(index, lane)| lane.as_deref().map(|lane| (number(index), lane)))
+    }
+
+    /// Closes and pauses every lane; those that the new configuration names are opened again by [`Lanes::configure`].
+    pub fn close_all(&mut self) {
+        for lane in self.lanes.iter_mut().flatten() {
+            lane.closed = true;
+            lane.paused = true;
+        }
+    }
+
+    /// Gives a lane its webhook. True when what is pending for it must be queued anew because `ordered` changed.
+    #[must_use]
+    pub fn configure(&mut self, webhook: Arc<Webhook>, paused: bool, now: UnixMillis) -> bool {
+        let number = webhook.number;
+        let lane = self.lane_mut(number);
+        let was_ordered = lane.webhook.is_some().then(|| lane.ordered());
+        let old_limit = lane.webhook.as_ref().map(|webhook| webhook.spec.max_in_flight);
+        if old_limit != Some(webhook.spec.max_in_flight) {
+            lane.window = webhook.spec.max_in_flight;
+        }
+        lane.bucket.set_rate(webhook.spec.rate, now);
+        let throttled_until = lane.throttled_until.take();
+        lane.paused = paused;
+        lane.closed = false;
+        lane.webhook = Some(webhook);
+        let order_changed = lane.pending > 0 && was_ordered != Some(lane.ordered());
+        if let Some(moment) = throttled_until {
+            self.throttled.remove(&(moment, number));
+        }
+        self.enroll(number);
+        order_changed
+    }
+
+    /// Whether an entry that is due at `due` belongs on the wheel; in an ordered lane it does not, its head aside.
+    #[must_use]
+    pub fn wants_wheel(&self, number: WebhookNumber, due: UnixMillis, now: UnixMillis) -> bool {
+        due > now && !self.get(number).is_some_and(Lane::ordered)
+    }
+
+    /// Takes a loose entry into its lane's queue, behind all others. True when the lane had room for it at that moment.
+    pub fn push(&mut self, pending: &mut Pending, node: NodeNumber, now: UnixMillis) -> bool {
+        self.enqueue(pending, node, now, List::push_back)
+    }
+
+    /// Takes an entry that came due on the wheel: behind all others, but before all others in an ordered lane, whose head it is.
+    pub fn came_due(&mut self, pending: &mut Pending, node: NodeNumber, now: UnixMillis) -> bool {
+        let lane = self.lane_mut(pending.webhook(node));
+        if !lane.ordered() {
+            return self.push(pending, node, now);
+        }
+        lane.head_waits = false;
+        self.enqueue(pending, node, now, List::push_front)
+    }
+
+    fn enqueue(
+        &mut self,
+        pending: &mut Pending,
+        node: NodeNumber,
+        now: UnixMillis,
+        place: fn(&mut List, &mut Pending, NodeNumber),
+    ) -> bool {
+        let number = pending.webhook(node);
+        let lane = self.lane_mut(number);
+        let was_empty = lane.queue.is_empty();
+        pending.set_place(node, Place::Lane);
+        place(&mut lane.queue, pending, node);
+        let prompt = was_empty && lane.leave(now) == Leave::Now;
+        self.enroll(number);
+        prompt
+    }
+
+    /// Notes that an ordered lane's head waits on the wheel, so that nothing overtakes it.
+    pub fn head_waits(&mut self, number: WebhookNumber) {
+        let lane = self.lane_mut(number);
+        lane.head_waits = lane.ordered();
+    }
+
+    /// Forgets the lane's queue, whose entries were all given out anew.
+    pub fn reset_queue(&mut self, pending: &mut Pending, number: WebhookNumber) {
+        let lane = self.lane_mut(number);
+        lane.head_waits = false;
+        while lane.queue.pop_front(pending).is_some() {
+            debug_assert!(false, "only dead entries are left");
+        }
+    }
+
+    /// The next entry whose turn it is, already counted as in flight when it is to be sent.
+    pub fn next(&mut self, pending: &mut Pending, now: UnixMillis) -> Option<Turn> {
+        while let Some(number) = self.ring.pop_front() {
+            let lane = self.lane_mut(number);
+            lane.in_ring = false;
+            match lane.leave(now) {
+                Leave::No => {}
+                Leave::NotBefore(moment) => self.throttle(number, moment),
+                Leave::Now => {
+                    let Some(node) = lane.queue.pop_front(pending) else { continue };
+                    if pending.due(node) > now {
+                        lane.head_waits = true;
+                        return Some(Turn::Wait(node));
+                    }
+                    lane.bucket.take();
+                    lane.in_flight += 1;
+                    pending.set_place(node, Place::InFlight);
+                    self.enroll(number);
+                    return Some(Turn::Send(node));
+                }
+            }
+        }
+        None
+    }
+
+    /// Notes that an attempt ended.
+    pub fn attempt_ended(&mut self, number: WebhookNumber, class: OutcomeClass) {
+        let lane = self.lane_mut(number);
+        lane.in_flight = lane.in_flight.saturating_sub(1);
+        lane.note_outcome(class);
+        self.enroll(number);
+    }
+
+    /// Pauses or resumes a lane; deliveries go on queueing.
+    pub fn set_paused(&mut self, number: WebhookNumber, paused: bool) {
+        self.lane_mut(number).paused = paused;
+        self.enroll(number);
+    }
+
+    /// Lets the lanes whose bucket has filled take turns again.
+    pub fn wake_throttled(&mut self, now: UnixMillis) {
+        while let Some((moment, number)) = self.throttled.first().copied().filter(|(moment, _)| *moment <= now) {
+            self.throttled.remove(&(moment, number));
+            self.lane_mut(number).throttled_until = None;
+            self.enroll(number);
+        }
+    }
+
+    /// When the next lane's bucket has filled.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<UnixMillis> {
+        self.throttled.first().map(|(moment, _)| *moment)
+    }
+
+    /// Whether some lane may have something to send.
+    #[must_use]
+    pub fn has_turns(&self) -> bool {
+        !self.ring.is_empty()
+    }
+
+    fn enroll(&mut self, number: WebhookNumber) {
+        let lane = self.lane_mut(number);
+        let may = !lane.paused && lane.webhook.is_some() && !lane.queue.is_empty() && !lane.head_waits && lane.in_flight < lane.window();
+        if may && !lane.in_ring && lane.throttled_until.is_none() {
+            lane.in_ring = true;
+            self.ring.push_back(number);
+        }
+    }
+
+    fn throttle(&mut self, number: WebhookNumber, moment: UnixMillis) {
+        self.lane_mut(number).throttled_until = Some(moment);
+        self.throttled.insert((moment, number));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_starts_empty_and_spaces_evenly() {
+        let start = UnixMillis(1_000_000);
+        let mut bucket = Bucket::default();
+        bucket.set_rate(Some(Rate { count: 50, per_ms: 1000 }), start);
+        assert_eq!(bucket.leave(start), Leave::NotBefore(start.plus_ms(20)));
+        let mut sent = 0;
+        for millisecond in 1..=10_000 {
+            while bucket.leave(start.plus_ms(millisecond)) == Leave::Now {
+                bucket.take();
+                sent += 1;
+            }
+        }
+        assert_eq!(sent, 500);
+        // After a quiet hour no more than the bucket holds goes at once.
+        let later = start.plus_ms(3_600_000);
+        let mut burst = 0;
+        while bucket.leave(later) == Leave::Now {
+            bucket.take();
+            burst += 1;
+        }
+        assert_eq!(burst, 5);
+    }
+
+    #[test]
+    fn a_slow_rate_is_kept_to_the_millisecond() {
+        let start = UnixMillis(0);
+        let mut bucket = Bucket::default();
+        bucket.set_rate(Some(Rate { count: 7, per_ms: 60_000 }), start);
+        let Leave::NotBefore(first) = bucket.leave(start) else { panic!() };
+        assert_eq!(first, UnixMillis(8572));
+        assert_eq!(bucket.leave(UnixMillis(8571)), Leave::NotBefore(first));
+        assert_eq!(bucket.leave(first), Leave::Now);
+    }
+}
