@@ -1,3 +1,276 @@
-//! The journal: facts, in order, synced.
+//! The journal: facts in order, numbered, synced. It is the truth, and it never knows what the facts mean.
+//!
+//! Facts are gathered in memory by [`JournalWriter::append`] and made durable as one group by [`JournalWriter::sync`]: one write, one sync. The first frame of a group carries
+//! the highest sequence known to be synced, so that recovery can tell a torn tail (never acknowledged) from damage (acknowledged, and gone).
+//! A batch is atomic and never spans segments.
 
+pub mod frame;
 pub mod medium;
+pub mod reader;
+pub mod segment;
+
+use std::io;
+use std::sync::Arc;
+
+use self::medium::{Medium, MediumFile};
+use self::segment::{FRAMES_START, SegmentHeader};
+pub use self::segment::{JournalId, Spare, SpareJob};
+use super::fact::Fact;
+use crate::limits;
+use crate::model::{Locator, Sequence};
+
+/// How a journal is laid out.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalOptions {
+    /// Bytes of a segment.
+    pub segment_size: u64,
+}
+
+impl Default for JournalOptions {
+    fn default() -> Self {
+        Self { segment_size: limits::SEGMENT_SIZE }
+    }
+}
+
+/// Where a fact was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Its number.
+    pub sequence: Sequence,
+    /// Where its frame lies.
+    pub locator: Locator,
+    /// The checksum of its frame.
+    pub checksum: u32,
+}
+
+/// Why the journal can't be written. Except for [`JournalError::TooLarge`] nothing more can be written by this writer.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The disk failed.
+    #[error(
+        "the journal can't be written: {what} {file}: {error}. Nothing more is accepted; what was acknowledged is safe, and the next start goes on from it"
+    )]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        file: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A batch does not fit into a segment.
+    #[error("a batch of {bytes} bytes does not fit into a journal segment, which takes {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+        /// What fits.
+        limit: u64,
+    },
+    /// It failed before.
+    #[error("the journal failed before and takes nothing more until the next start")]
+    Poisoned,
+}
+
+/// The writing end of a journal.
+pub struct JournalWriter<M: Medium> {
+    medium: Arc<M>,
+    options: JournalOptions,
+    journal: JournalId,
+    file: M::File,
+    header: SegmentHeader,
+    /// Where the next group goes.
+    group_start: u64,
+    group: Vec<u8>,
+    next: Sequence,
+    synced_through: Sequence,
+    spare: Option<Spare<M>>,
+    spares_begun: u32,
+    spare_under_way: bool,
+    poisoned: bool,
+}
+
+impl<M: Medium> JournalWriter<M> {
+    /// A writer that begins a new segment behind the fact `last`; it never appends to an old one.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] when the segment can't be made.
+    pub fn begin(medium: Arc<M>, options: JournalOptions, journal: JournalId, number: u32, last: Sequence) -> Result<Self, JournalError> {
+        let job = SpareJob { medium: Arc::clone(&medium), name: spare_name(0), size: options.segment_size };
+        let spare = job.run().map_err(io_error("preparing", &spare_name(0)))?;
+        let (file, header) = open_segment(medium.as_ref(), spare, journal, number, last.next())?;
+        Ok(Self {
+            medium,
+            options,
+            journal,
+            file,
+            header,
+            group_start: FRAMES_START,
+            group: Vec::new(),
+            next: last.next(),
+            synced_through: last,
+            spare: None,
+            spares_begun: 1,
+            spare_under_way: false,
+            poisoned: false,
+        })
+    }
+
+    /// The number that the next fact gets.
+    #[must_use]
+    pub fn next_sequence(&self) -> Sequence {
+        self.next
+    }
+
+    /// The highest number that is durable.
+    #[must_use]
+    pub fn synced_through(&self) -> Sequence {
+        self.synced_through
+    }
+
+    /// Bytes that wait for a sync.
+    #[must_use]
+    pub fn unsynced_bytes(&self) -> usize {
+        self.group.len()
+    }
+
+    /// The number of the segment that is being written.
+    #[must_use]
+    pub fn segment_number(&self) -> u32 {
+        self.header.number
+    }
+
+    /// The job of preparing the next segment, when there is none and nobody was given the job.
+    pub fn spare_job(&mut self) -> Option<SpareJob<M>> {
+        if self.spare.is_some() || self.spare_under_way {
+            return None;
+        }
+        self.spare_under_way = true;
+        Some(self.new_spare_job())
+    }
+
+    /// Takes the next segment from whoever prepared it.
+    pub fn take_spare(&mut self, spare: Spare<M>) {
+        self.spare_under_way = false;
+        self.spare = Some(spare);
+    }
+
+    /// Gathers facts as one atomic batch. Their numbers and places are known at once; they are durable after the next [`JournalWriter::sync`].
+    /// Moves on to the next segment where this one is full, syncing it first.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn append(&mut self, batch: &[Fact]) -> Result<Vec<Appended>, JournalError> {
+        if self.poisoned {
+            return Err(JournalError::Poisoned);
+        }
+        let records = batch.iter().map(frame::encode_fact).collect::<Vec<_>>();
+        // Eight bytes more for the mark, should this be the first of its group.
+        let bytes = 8 + records.iter().map(|record| frame::frame_size(record.len()) as u64).sum::<u64>();
+        let limit = limits::BATCH_BYTES_MAX.min(self.options.segment_size - FRAMES_START);
+        let too_long = records.iter().any(|record| record.len() > limits::FRAME_PAYLOAD_MAX);
+        if bytes > limit || too_long {
+            return Err(JournalError::TooLarge { bytes, limit });
+        }
+        if self.group_start + self.group.len() as u64 + bytes > self.options.segment_size {
+            self.next_segment()?;
+        }
+        let last = records.len().saturating_sub(1);
+        Ok(records.iter().enumerate().map(|(index, record)| self.gather(record, index < last)).collect())
+    }
+
+    /// Makes everything gathered durable: one write, one sync.
+    ///
+    /// # Errors
+    /// [`JournalError`]; afterwards the writer refuses everything. Whether the group is durable is for recovery to find out.
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        if self.poisoned {
+            return Err(JournalError::Poisoned);
+        }
+        if self.group.is_empty() {
+            return Ok(());
+        }
+        self.poisoned = true;
+        let name = segment::file_name(self.header.number);
+        self.file.write_all_at(&self.group, self.group_start).map_err(io_error("writing", &name))?;
+        self.file.sync().map_err(io_error("syncing", &name))?;
+        self.poisoned = false;
+        self.group_start += self.group.len() as u64;
+        self.group.clear();
+        self.synced_through = Sequence(self.next.0 - 1);
+        Ok(())
+    }
+
+    fn gather(&mut self, record: &[u8], batch_continues: bool) -> Appended {
+        let offset = self.group_start + self.group.len() as u64;
+        let mark = self.group.is_empty().then_some(self.synced_through);
+        let sequence = self.next;
+        let checksum = frame::append(&mut self.group, self.header.salt, sequence, record, mark, batch_continues);
+        self.next = sequence.next();
+        let offset = u32::try_from(offset).expect("limits::SEGMENT_SIZE is below 2^32, asserted in segment.rs");
+        Appended { sequence, locator: Locator { segment: self.header.number, offset }, checksum }
+    }
+
+    fn next_segment(&mut self) -> Result<(), JournalError> {
+        self.sync()?;
+        self.poisoned = true;
+        let spare = match self.spare.take() {
+            Some(spare) => spare,
+            None => {
+                let job = self.new_spare_job();
+                let name = job.name.clone();
+                job.run().map_err(io_error("preparing", &name))?
+            }
+        };
+        (self.file, self.header) = open_segment(self.medium.as_ref(), spare, self.journal, self.header.number + 1, self.next)?;
+        self.group_start = FRAMES_START;
+        self.poisoned = false;
+        Ok(())
+    }
+
+    fn new_spare_job(&mut self) -> SpareJob<M> {
+        self.spares_begun += 1;
+        SpareJob { medium: Arc::clone(&self.medium), name: spare_name(self.spares_begun - 1), size: self.options.segment_size }
+    }
+}
+
+/// Turns a spare into a segment. Its header is durable with the first group's sync, its name at once.
+fn open_segment<M: Medium>(
+    medium: &M,
+    spare: Spare<M>,
+    journal: JournalId,
+    number: u32,
+    first: Sequence,
+) -> Result<(M::File, SegmentHeader), JournalError> {
+    let name = segment::file_name(number);
+    let entropy = medium.entropy().map_err(io_error("choosing a salt for", &name))?;
+    let salt = u32::from_le_bytes(*entropy.to_le_bytes().first_chunk().expect("eight bytes have four"));
+    let header = SegmentHeader { number, journal, first, salt };
+    spare.file.write_all_at(&header.to_bytes(), 0).map_err(io_error("writing the header of", &name))?;
+    medium.rename(&spare.name, &name).map_err(io_error("naming", &name))?;
+    medium.sync_directory().map_err(io_error("making durable the name of", &name))?;
+    Ok((spare.file, header))
+}
+
+/// Removes what a process left behind that ended in the middle: spares and copies that never became segments.
+///
+/// # Errors
+/// Those of the disk.
+pub fn remove_leftovers<M: Medium>(medium: &M) -> io::Result<()> {
+    for name in medium.list()? {
+        if name.ends_with(".spare") || name.ends_with(".rewrite") {
+            medium.remove(&name)?;
+        }
+    }
+    Ok(())
+}
+
+fn spare_name(index: u32) -> String {
+    format!("{index}.spare")
+}
+
+fn io_error<'a>(what: &'static str, file: &'a str) -> impl FnOnce(io::Error) -> JournalError + 'a {
+    move |error| JournalError::Io { what, file: file.to_owned(), error }
+}
+
+#[cfg(test)]
+mod tests;

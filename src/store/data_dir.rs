@@ -1,0 +1,220 @@
+//! The data directory: whose it is, which format it has, and that only one daemon uses it. It never looks inside journal or view.
+//!
+//! ```text
+//! data_dir/            0700
+//! ├── format           "hookwheel data directory, format 1"
+//! ├── lock             held (flock) by the daemon that uses it
+//! ├── journal/         the truth
+//! ├── view/            sled; may be deleted while the daemon is down, it is rebuilt
+//! └── view.damaged     there when the view failed: the next start rebuilds it
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+/// The format that this version reads and writes.
+pub const FORMAT: u32 = 1;
+
+const FORMAT_PREFIX: &str = "hookwheel data directory, format ";
+
+/// A data directory that this process alone uses.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    /// The lock goes with the file.
+    _lock: File,
+}
+
+/// Why a data directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// The system said no.
+    #[error(
+        "cannot use the data directory {path}: {what}: {error}. Expected a directory that this user may read and write; set data_dir in [server]"
+    )]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Somebody else uses it.
+    #[error("the data directory {path} is in use by another hookwheel; stop that one, or set another data_dir in [server]")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It is not ours.
+    #[error(
+        "the directory {path} is not hookwheel's: it has files but no \"format\" file of hookwheel's. Nothing was changed; set data_dir in [server] to an empty or new directory"
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It was written by a later version.
+    #[error(
+        "the data directory {path} has format {found}, this hookwheel knows formats up to {FORMAT}: it was written by a newer version. Nothing was changed; run that version"
+    )]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+}
+
+impl DataDir {
+    /// Takes the directory for this process, making it when there is none.
+    ///
+    /// # Errors
+    /// [`DataDirError`]; nothing in it was changed then.
+    pub fn take(path: &Path) -> Result<Self, DataDirError> {
+        let io_error = |what| move |error| DataDirError::Io { path: path.to_owned(), what, error };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("making it"))?;
+        Self::check_format(path)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path.join("lock"))
+            .map_err(io_error("opening its lock"))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(DataDirError::InUse { path: path.to_owned() }),
+            Err(error) => return Err(io_error("locking it")(error.into())),
+        }
+        if !path.join("format").exists() {
+            write_durably(path, "format", format!("{FORMAT_PREFIX}{FORMAT}\n").as_bytes()).map_err(io_error("writing its format"))?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Where the journal lies.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    /// Where the view lies.
+    #[must_use]
+    pub fn view(&self) -> PathBuf {
+        self.path.join("view")
+    }
+
+    /// Whether the view failed when it was used last.
+    #[must_use]
+    pub fn view_is_marked_damaged(&self) -> bool {
+        self.path.join("view.damaged").exists()
+    }
+
+    /// Leaves the mark that the view failed, so that the next start rebuilds it.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn mark_view_damaged(&self, why: &str) -> io::Result<()> {
+        write_durably(&self.path, "view.damaged", why.as_bytes())
+    }
+
+    /// Deletes the view and its mark.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn delete_view(&self) -> io::Result<()> {
+        for result in [fs::remove_dir_all(self.view()), fs::remove_file(self.path.join("view.damaged"))] {
+            match result {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_format(path: &Path) -> Result<(), DataDirError> {
+        let io_error = |what| move |error| DataDirError::Io { path: path.to_owned(), what, error };
+        match fs::read_to_string(path.join("format")) {
+            Ok(text) => match text.trim().strip_prefix(FORMAT_PREFIX).and_then(|number| number.parse::<u32>().ok()) {
+                Some(found) if found > FORMAT => Err(DataDirError::Newer { path: path.to_owned(), found }),
+                Some(_) => Ok(()),
+                None => Err(DataDirError::Foreign { path: path.to_owned() }),
+            },
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // A start that died before it wrote its format left nothing but the lock, or the socket's directory of the same place.
+                let entries =
+                    fs::read_dir(path).map_err(io_error("reading it"))?.collect::<Result<Vec<_>, _>>().map_err(io_error("reading it"))?;
+                let is_ours = |name: &str| name == "lock" || name == "format.new" || name.contains("admin.sock");
+                let foreign = entries.iter().any(|entry| !is_ours(&entry.file_name().to_string_lossy()));
+                if foreign { Err(DataDirError::Foreign { path: path.to_owned() }) } else { Ok(()) }
+            }
+            Err(error) => Err(io_error("reading its format")(error)),
+        }
+    }
+}
+
+fn write_durably(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let new = directory.join(format!("{name}.new"));
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, directory.join(name))?;
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_directory_is_made_private_and_taken_once() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/b");
+        let taken = DataDir::take(&path).unwrap();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o700);
+        let refused = DataDir::take(&path).unwrap_err();
+        assert!(matches!(refused, DataDirError::InUse { .. }), "{refused}");
+        drop(taken);
+        DataDir::take(&path).unwrap();
+    }
+
+    #[test]
+    fn a_foreign_or_newer_directory_is_refused_and_left_alone() {
+        let foreign = tempfile::tempdir().unwrap();
+        fs::write(foreign.path().join("holiday.jpg"), "x").unwrap();
+        assert!(matches!(DataDir::take(foreign.path()).unwrap_err(), DataDirError::Foreign { .. }));
+        assert_eq!(fs::read_dir(foreign.path()).unwrap().count(), 1);
+        let newer = tempfile::tempdir().unwrap();
+        fs::write(newer.path().join("format"), format!("{FORMAT_PREFIX}7\n")).unwrap();
+        let error = DataDir::take(newer.path()).unwrap_err();
+        assert!(error.to_string().contains("has format 7"), "{error}");
+        assert_eq!(fs::read_dir(newer.path()).unwrap().count(), 1);
+        fs::write(newer.path().join("format"), "something else").unwrap();
+        assert!(matches!(DataDir::take(newer.path()).unwrap_err(), DataDirError::Foreign { .. }));
+    }
+
+    #[test]
+    fn a_path_that_is_a_file_is_refused_with_its_name() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = DataDir::take(file.path()).unwrap_err().to_string();
+        assert!(error.contains(&file.path().display().to_string()) && error.contains("data_dir"), "{error}");
+    }
+
+    #[test]
+    fn the_mark_of_a_damaged_view_goes_with_the_view() {
+        let parent = tempfile::tempdir().unwrap();
+        let taken = DataDir::take(parent.path()).unwrap();
+        fs::create_dir(taken.view()).unwrap();
+        taken.mark_view_damaged("a panic").unwrap();
+        assert!(taken.view_is_marked_damaged());
+        taken.delete_view().unwrap();
+        assert!(!taken.view_is_marked_damaged() && !taken.view().exists());
+        taken.delete_view().unwrap();
+    }
+}

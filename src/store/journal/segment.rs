@@ -1,0 +1,348 @@
+//! One segment: a file of the journal, its header, and reading it from front to back. It never decides what damage means.
+//!
+//! A segment's name is its number in ten digits and `.segment`. Its first 8 KiB hold the same header twice, at 0 and at 4096, so that no single torn or
+//! damaged page loses it. Frames begin at 8192. All numbers are little-endian.
+//!
+//! | offset | bytes | what |
+//! | --- | --- | --- |
+//! | 0 | 8 | `HKWSEG` and two zeros |
+//! | 8 | 4 | format: 1 |
+//! | 12 | 4 | the segment's number, from 1 |
+//! | 16 | 16 | the journal's id, random, the same in all its segments |
+//! | 32 | 8 | sequence number of its first frame |
+//! | 40 | 4 | salt of its checksums, random |
+//! | 44 | 4 | CRC-32C over bytes 0–43 |
+//!
+//! The file is filled with zeros and synced before it is used, so that a group is written over space that the file system has already
+//! settled, and a sync has only data to write. Where the frames end, zeros follow. A segment that is not the newest is never written to again.
+
+use std::io;
+use std::sync::Arc;
+
+use super::frame::{self, ALIGNMENT, FrameError, FrameHeader, HEADER_SIZE, Payload};
+use super::medium::{Medium, MediumFile};
+use crate::limits;
+use crate::model::{Locator, Sequence};
+use crate::store::fact::Fact;
+
+/// Where frames begin.
+pub const FRAMES_START: u64 = 8192;
+
+const COPY_OFFSET: u64 = 4096;
+const HEADER_BYTES: usize = 48;
+const MAGIC: [u8; 8] = *b"HKWSEG\0\0";
+const FORMAT: u32 = 1;
+const READ_AHEAD: usize = 1 << 20;
+
+/// Names a journal; a view that follows another one is worth nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JournalId(pub u128);
+
+/// What a segment says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// Its number.
+    pub number: u32,
+    /// The journal that it belongs to.
+    pub journal: JournalId,
+    /// The number of its first fact.
+    pub first: Sequence,
+    /// The salt of its checksums.
+    pub salt: u32,
+}
+
+/// The file name of a segment.
+#[must_use]
+pub fn file_name(number: u32) -> String {
+    format!("{number:010}.segment")
+}
+
+/// The number in a segment's file name.
+#[must_use]
+pub fn parse_file_name(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(".segment")?;
+    (digits.len() == 10).then(|| digits.parse().ok()).flatten()
+}
+
+impl SegmentHeader {
+    /// The bytes of the 8 KiB before the frames.
+    #[must_use]
+    pub fn to_bytes(self) -> Vec<u8> {
+        let mut copy = Vec::with_capacity(HEADER_BYTES);
+        copy.extend_from_slice(&MAGIC);
+        copy.extend_from_slice(&FORMAT.to_le_bytes());
+        copy.extend_from_slice(&self.number.to_le_bytes());
+        copy.extend_from_slice(&self.journal.0.to_le_bytes());
+        copy.extend_from_slice(&self.first.0.to_le_bytes());
+        copy.extend_from_slice(&self.salt.to_le_bytes());
+        let checksum = crc32c::crc32c(&copy);
+        copy.extend_from_slice(&checksum.to_le_bytes());
+        let mut bytes = copy.clone();
+        bytes.resize(usize::try_from(COPY_OFFSET).expect("4096 fits"), 0);
+        bytes.extend_from_slice(&copy);
+        bytes.resize(usize::try_from(FRAMES_START).expect("8192 fits"), 0);
+        bytes
+    }
+
+    /// Reads the header of segment `number`, from its second copy when the first is damaged.
+    ///
+    /// # Errors
+    /// `Err` is the disk's; `Ok(None)` means that neither copy is good.
+    pub fn read(file: &impl MediumFile, number: u32) -> io::Result<Option<Self>> {
+        for offset in [0, COPY_OFFSET] {
+            let mut bytes = [0; HEADER_BYTES];
+            if read_full(file, &mut bytes, offset)?
+                && let Some(header) = Self::parse(&bytes, number)
+            {
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+
+    fn parse(bytes: &[u8; HEADER_BYTES], number: u32) -> Option<Self> {
+        let (content, checksum) = bytes.split_last_chunk::<4>()?;
+        if u32::from_le_bytes(*checksum) != crc32c::crc32c(content) || content[..8] != MAGIC {
+            return None;
+        }
+        let word = |at: usize| content.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);
+        if word(8)? != FORMAT || word(12)? != number {
+            return None;
+        }
+        let journal = JournalId(u128::from_le_bytes(content[16..32].try_into().ok()?));
+        let first = Sequence(u64::from_le_bytes(content[32..40].try_into().ok()?));
+        Some(Self { number, journal, first, salt: word(40)? })
+    }
+}
+
+/// A frame that was read, checked and decoded.
+#[derive(Debug)]
+pub struct ScannedFrame {
+    /// The number of its fact.
+    pub sequence: Sequence,
+    /// Where it lies.
+    pub locator: Locator,
+    /// Its checksum.
+    pub checksum: u32,
+    /// Where the next one begins.
+    pub end: u64,
+    /// The next one belongs to the same atomic batch.
+    pub batch_continues: bool,
+    /// The highest sequence known to be synced when its group was begun.
+    pub synced_through: Option<Sequence>,
+    /// The fact.
+    pub fact: Fact,
+}
+
+/// What a scan came upon.
+#[derive(Debug)]
+pub enum Scanned {
+    /// A good frame.
+    Frame(Box<ScannedFrame>),
+    /// Bytes that are no good frame; `skipped` of them, up to the next good frame or the end of the file.
+    Damage {
+        /// Where.
+        offset: u64,
+        /// How many.
+        skipped: u64,
+        /// Why the first of them are no good frame.
+        error: FrameError,
+    },
+}
+
+/// Reads a segment's frames in order. It never stops at damage: it says so and goes on behind it.
+pub struct SegmentScan<F> {
+    file: Arc<F>,
+    header: SegmentHeader,
+    offset: u64,
+    buffer: Vec<u8>,
+    buffer_start: u64,
+}
+
+impl<F: MediumFile> SegmentScan<F> {
+    /// A scan from `offset`, where a frame begins.
+    #[must_use]
+    pub fn new(file: Arc<F>, header: SegmentHeader, offset: u64) -> Self {
+        Self { file, header, offset, buffer: Vec::new(), buffer_start: 0 }
+    }
+
+    /// The next frame or damage; `None` at the end, where nothing follows but zeros.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn step(&mut self) -> io::Result<Option<Scanned>> {
+        let start = self.offset;
+        let error = match self.frame_at(start)? {
+            Ok(frame) => {
+                self.offset = frame.end;
+                return Ok(Some(Scanned::Frame(Box::new(frame))));
+            }
+            Err(error) => error,
+        };
+        let Some(next) = self.next_frame_after(start)? else {
+            let has_bytes = self.has_bytes_from(start)?;
+            self.offset = u64::MAX / 2;
+            return Ok(has_bytes.then_some(Scanned::Damage { offset: start, skipped: self.file.size()?.saturating_sub(start), error }));
+        };
+        self.offset = next;
+        Ok(Some(Scanned::Damage { offset: start, skipped: next - start, error }))
+    }
+
+    fn frame_at(&mut self, offset: u64) -> io::Result<Result<ScannedFrame, FrameError>> {
+        let salt = self.header.salt;
+        let Some(bytes) = self.bytes(offset, HEADER_SIZE)? else { return Ok(Err(FrameError::NoFrame)) };
+        let header = match FrameHeader::parse(bytes.first_chunk().expect("bytes gives as many as asked for")) {
+            Ok(header) if header.sequence >= self.header.first => header,
+            Ok(_) => return Ok(Err(FrameError::NoFrame)),
+            Err(error) => return Ok(Err(error)),
+        };
+        let segment = self.header.number;
+        let Some(bytes) = self.bytes(offset, HEADER_SIZE + header.length)? else { return Ok(Err(FrameError::NoFrame)) };
+        Ok(frame::decode(salt, bytes).map(|(header, Payload { synced_through, fact })| ScannedFrame {
+            sequence: header.sequence,
+            locator: Locator { segment, offset: u32::try_from(offset).expect("limits::SEGMENT_SIZE is below 2^32") },
+            checksum: header.checksum,
+            end: offset + header.frame_size() as u64,
+            batch_continues: header.batch_continues,
+            synced_through,
+            fact,
+        }))
+    }
+
+    /// Where the next frame with a good checksum begins behind `offset`.
+    fn next_frame_after(&mut self, offset: u64) -> io::Result<Option<u64>> {
+        let size = self.file.size()?;
+        let mut candidate = (offset + 1).next_multiple_of(ALIGNMENT as u64);
+        while candidate + (HEADER_SIZE as u64) < size {
+            let zeros = self.leading_zeros(candidate)?;
+            if zeros >= ALIGNMENT {
+                candidate += (zeros / ALIGNMENT * ALIGNMENT) as u64;
+                continue;
+            }
+            if matches!(self.frame_at(candidate)?, Ok(_) | Err(FrameError::Version(_) | FrameError::Record(_))) {
+                return Ok(Some(candidate));
+            }
+            candidate += ALIGNMENT as u64;
+        }
+        Ok(None)
+    }
+
+    fn has_bytes_from(&mut self, offset: u64) -> io::Result<bool> {
+        let size = self.file.size()?;
+        let mut at = offset;
+        while at < size {
+            let zeros = self.leading_zeros(at)?;
+            if zeros == 0 {
+                return Ok(true);
+            }
+            at += zeros as u64;
+        }
+        Ok(false)
+    }
+
+    /// How many zeros lie at `offset`, as far as the buffer reaches.
+    fn leading_zeros(&mut self, offset: u64) -> io::Result<usize> {
+        self.bytes(offset, 1)?;
+        let from = usize::try_from(offset - self.buffer_start).expect("the buffer holds this offset");
+        Ok(self.buffer.get(from..).unwrap_or_default().iter().take_while(|byte| **byte == 0).count())
+    }
+
+    /// `length` bytes at `offset`; `None` where the file ends before.
+    fn bytes(&mut self, offset: u64, length: usize) -> io::Result<Option<&[u8]>> {
+        let buffer_end = self.buffer_start + self.buffer.len() as u64;
+        if offset < self.buffer_start || offset + length as u64 > buffer_end {
+            let left = usize::try_from(self.file.size()?.saturating_sub(offset)).unwrap_or(usize::MAX);
+            self.buffer.resize(length.max(READ_AHEAD).min(left), 0);
+            self.buffer_start = offset;
+            if !read_full(self.file.as_ref(), &mut self.buffer, offset)? {
+                self.buffer.clear();
+            }
+        }
+        let from = usize::try_from(offset - self.buffer_start).expect("the buffer begins at or before this offset");
+        Ok(self.buffer.get(from..from + length))
+    }
+}
+
+/// Reads exactly `buffer.len()` bytes; false where the file ends before.
+///
+/// # Errors
+/// Those of the disk.
+pub fn read_full(file: &impl MediumFile, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64)? {
+            0 => return Ok(false),
+            count => filled += count,
+        }
+    }
+    Ok(true)
+}
+
+/// Copies the first `end` bytes of a segment into a new file, syncs it, gives it the segment's name and syncs that. Number and offsets
+/// stay, so every locator stays true. Recovery does this with frames that may not have been synced: after a failed sync the cache of the
+/// old file can't be trusted, a fresh copy can.
+///
+/// # Errors
+/// Those of the disk; the segment is as it was then.
+pub fn rewrite<M: Medium>(medium: &M, number: u32, end: u64) -> io::Result<()> {
+    let name = file_name(number);
+    let copy_name = format!("{name}.rewrite");
+    let (old, new) = (medium.open(&name)?, medium.create(&copy_name)?);
+    let mut buffer = vec![0; READ_AHEAD];
+    let mut at = 0;
+    while at < end {
+        let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(READ_AHEAD);
+        if !read_full(&old, &mut buffer[..length], at)? {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{name} became shorter while it was copied")));
+        }
+        new.write_all_at(&buffer[..length], at)?;
+        at += length as u64;
+    }
+    new.sync()?;
+    medium.rename(&copy_name, &name)?;
+    medium.sync_directory()
+}
+
+/// A file of zeros, synced, that waits to become a segment.
+pub struct Spare<M: Medium> {
+    pub(super) file: M::File,
+    pub(super) name: String,
+}
+
+/// The work of making a [`Spare`]: writing zeros, which takes a while and is best done by somebody else.
+pub struct SpareJob<M> {
+    pub(super) medium: Arc<M>,
+    pub(super) name: String,
+    pub(super) size: u64,
+}
+
+impl<M: Medium> SpareJob<M> {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Those of the disk; what was written so far is removed, as far as that goes.
+    pub fn run(self) -> io::Result<Spare<M>> {
+        let result = self.fill();
+        if result.is_err() {
+            // Best effort: what stays behind is removed by the next start.
+            drop(self.medium.remove(&self.name));
+        }
+        Ok(Spare { file: result?, name: self.name })
+    }
+
+    fn fill(&self) -> io::Result<M::File> {
+        let file = self.medium.create(&self.name)?;
+        let zeros = vec![0; READ_AHEAD];
+        let mut at = 0;
+        while at < self.size {
+            let length = usize::try_from(self.size - at).unwrap_or(usize::MAX).min(READ_AHEAD);
+            file.write_all_at(&zeros[..length], at)?;
+            at += length as u64;
+        }
+        file.sync()?;
+        self.medium.sync_directory()?;
+        Ok(file)
+    }
+}
+
+const _: () = assert!(limits::SEGMENT_SIZE <= u32::MAX as u64, "offsets are kept in 32 bits");
