@@ -86,6 +86,8 @@ pub const RESPONSE_HEADERS_MAX: usize = 64 * 1024;
 pub const IDLE_PER_HOST: usize = 2;
 /// How long an idle connection is kept.
 pub const IDLE_TIMEOUT_MS: u64 = 30_000;
+/// Connections to endpoints, idle ones included; beyond it the idle ones are dropped.
+pub const OUTGOING_CONNECTIONS_MAX: usize = 16_384;
 /// Addresses of one DNS answer that are considered.
 pub const RESOLVED_ADDRESSES_MAX: usize = 32;
 /// Attempts that may still run after SIGTERM, before they are given up.
@@ -95,6 +97,7 @@ const _: () = assert!(EVENT_SIZE_DEFAULT <= EVENT_SIZE_MAX);
 const _: () = assert!(EVENT_SIZE_MAX <= REQUEST_SIZE_MAX);
 const _: () = assert!(IN_FLIGHT_DEFAULT <= IN_FLIGHT_MAX);
 const _: () = assert!(IN_FLIGHT_MAX as usize <= OUTCOME_CREDITS, "an attempt in flight holds an outcome credit");
+const _: () = assert!(IN_FLIGHT_MAX as usize <= OUTGOING_CONNECTIONS_MAX, "every attempt in flight may need a connection of its own");
 const _: () = assert!(LANE_IN_FLIGHT_DEFAULT <= IN_FLIGHT_DEFAULT);
 const _: () = assert!(PENDING_DEFAULT <= PENDING_MAX && PENDING_PER_WEBHOOK_DEFAULT <= PENDING_DEFAULT);
 const _: () = assert!(BATCH_BYTES_MAX < SEGMENT_SIZE, "a batch never spans segments");

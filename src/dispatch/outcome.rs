@@ -1,0 +1,185 @@
+//! What came of an attempt, in one class and one plain sentence for each way in which it can end. It is pure: it never decides what follows.
+
+use std::error::Error;
+use std::io;
+
+use hyper::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use hyper_util::client::legacy;
+
+use super::connect::{ConnectError, Phase};
+use crate::model::{Outcome, OutcomeClass, SuccessRule};
+use crate::time::UnixMillis;
+
+/// The outcome of a response that arrived whole, or as far as it is read.
+#[must_use]
+pub fn of_response(status: u16, headers: &HeaderMap, rule: &SuccessRule, now: UnixMillis) -> Outcome {
+    let (class, sentence) = if rule.is_success(status) {
+        (OutcomeClass::Success, format!("the receiver answered {}", named(status)))
+    } else if status == 410 {
+        (OutcomeClass::Gone, "the receiver answered 410 Gone: it wants no more of this; the webhook is paused".to_owned())
+    } else if (300..400).contains(&status) {
+        let target = headers
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok())
+            .map_or(String::new(), |target| format!(" to {}", shortened(target)));
+        (
+            OutcomeClass::Redirect,
+            format!(
+                "the receiver answered {}, a redirect{target}, which is not followed: set the webhook's url to where it leads",
+                named(status)
+            ),
+        )
+    } else {
+        (OutcomeClass::Status, format!("the receiver answered {}, where success is {rule}", named(status)))
+    };
+    let retry_after_ms = if matches!(status, 429 | 503) {
+        headers.get(RETRY_AFTER).and_then(|value| retry_after_ms(value.to_str().ok()?, now))
+    } else {
+        None
+    };
+    Outcome { status: Some(status), retry_after_ms, ..Outcome::new(class, sentence) }
+}
+
+/// `Retry-After` (RFC 9110, section 10.2.3) in milliseconds from `now`: seconds, or an HTTP date; the past is 0, what is too large saturates.
+#[must_use]
+pub fn retry_after_ms(value: &str, now: UnixMillis) -> Option<u64> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(value.parse::<u64>().unwrap_or(u64::MAX).saturating_mul(1000));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    let since_1970 = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let date_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+    Some(date_ms.saturating_sub(now.0))
+}
+
+/// The outcome of a request that brought no response.
+#[must_use]
+pub fn of_client_error(error: &legacy::Error) -> Outcome {
+    if let Some(connect) = find::<ConnectError>(error) {
+        return of_connect_error(connect);
+    }
+    if let Some(hyper) = find::<hyper::Error>(error) {
+        return of_hyper_error(hyper, "before it answered");
+    }
+    Outcome::new(OutcomeClass::InternalError, format!("the request failed in a way that hookwheel does not know: {}", with_causes(error)))
+}
+
+/// The outcome of a response whose body failed.
+#[must_use]
+pub fn of_body_error(status: u16, error: &hyper::Error) -> Outcome {
+    let base = of_hyper_error(error, "in the middle of its answer");
+    let class = if base.class == OutcomeClass::ConnectionClosed { OutcomeClass::ResponseCutShort } else { base.class };
+    Outcome { status: Some(status), class, ..base }
+}
+
+/// The outcome of an attempt whose deadline passed in `phase`.
+#[must_use]
+pub fn of_timeout(phase: Phase, timeout_ms: u64, host: &str) -> Outcome {
+    let after = format!("within {}", seconds(timeout_ms));
+    let (class, sentence) = match phase {
+        Phase::Resolving => (OutcomeClass::DnsTimeout, format!("the name {host} could not be resolved {after}")),
+        Phase::Connecting => (OutcomeClass::ConnectTimeout, format!("no connection to {host} {after}")),
+        Phase::Handshaking => (OutcomeClass::TlsTimeout, format!("the TLS handshake with {host} did not end {after}")),
+        Phase::Requesting => (OutcomeClass::ResponseTimeout, format!("{host} did not answer {after}")),
+        Phase::Reading => (OutcomeClass::ResponseTimeout, format!("{host} did not finish its answer {after}")),
+    };
+    Outcome::new(class, sentence)
+}
+
+/// The outcome of an attempt that never had a connection.
+#[must_use]
+pub fn of_connect_error(error: &ConnectError) -> Outcome {
+    Outcome::new(error.class, error.sentence.clone())
+}
+
+fn of_hyper_error(error: &hyper::Error, when: &str) -> Outcome {
+    if error.is_parse_too_large() {
+        return Outcome::new(OutcomeClass::InvalidResponse, "the headers of the receiver's answer are too large");
+    }
+    if error.is_parse() || error.is_parse_status() {
+        return Outcome::new(OutcomeClass::InvalidResponse, format!("the receiver does not speak HTTP: {}", with_causes(error)));
+    }
+    if let Some(io) = find::<io::Error>(error) {
+        let how = match io.kind() {
+            io::ErrorKind::ConnectionReset => "reset the connection".to_owned(),
+            io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => "closed the connection".to_owned(),
+            _ => format!("lost the connection ({io})"),
+        };
+        return Outcome::new(OutcomeClass::ConnectionClosed, format!("the receiver {how} {when}"));
+    }
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return Outcome::new(OutcomeClass::ConnectionClosed, format!("the receiver closed the connection {when}"));
+    }
+    Outcome::new(OutcomeClass::InvalidResponse, format!("the receiver broke the protocol {when}: {}", with_causes(error)))
+}
+
+/// The first error of type `E` in the chain of causes.
+fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    chain(error).find_map(|error| error.downcast_ref::<E>())
+}
+
+/// An error with all that caused it.
+pub(super) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    fn cause<'a>(error: &&'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+        (*error).source()
+    }
+    std::iter::successors(Some(error), cause)
+}
+
+fn named(status: u16) -> String {
+    let reason = hyper::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    reason.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"))
+}
+
+fn seconds(milliseconds: u64) -> String {
+    if milliseconds.is_multiple_of(1000) { format!("{} s", milliseconds / 1000) } else { format!("{milliseconds} ms") }
+}
+
+fn shortened(text: &str) -> String {
+    let short = text.chars().take(200).filter(|letter| !letter.is_control()).collect::<String>();
+    if text.chars().count() > 200 { short + "…" } else { short }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_795_428_000_000);
+
+    #[test]
+    fn success_is_what_the_rule_says_and_410_and_redirects_have_their_own_words() {
+        let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static("https://other.example/"))]);
+        let of = |status, rule: &SuccessRule| of_response(status, &headers, rule, NOW);
+        let narrow = SuccessRule::default();
+        let classes = [200, 201, 204, 302, 410, 500].map(|status| of(status, &narrow).class);
+        use OutcomeClass::{Gone, Redirect, Status, Success};
+        assert_eq!(classes, [Success, Status, Status, Redirect, Gone, Status]);
+        assert!(of(302, &narrow).sentence.contains("https://other.example/"));
+        assert_eq!(of(201, &narrow).sentence, "the receiver answered 201 Created, where success is 200");
+        let wide = SuccessRule(vec![200..=299, 410..=410]);
+        assert_eq!(of(204, &wide).class, Success);
+        assert_eq!(of(410, &wide).class, Success);
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_date_and_only_where_it_means_something() {
+        assert_eq!(retry_after_ms("120", NOW), Some(120_000));
+        assert_eq!(retry_after_ms(" 0 ", NOW), Some(0));
+        assert_eq!(retry_after_ms("99999999999999999999999", NOW), Some(u64::MAX));
+        assert_eq!(retry_after_ms("Mon, 23 Nov 2026 10:01:30 GMT", NOW), Some(90_000));
+        assert_eq!(retry_after_ms("Mon, 23 Nov 2020 10:01:30 GMT", NOW), Some(0));
+        for wrong in ["", "-5", "soon", "1.5", "+3"] {
+            assert_eq!(retry_after_ms(wrong, NOW), None, "{wrong}");
+        }
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("7"))]);
+        let asked = [429, 503, 500, 302].map(|status| of_response(status, &headers, &SuccessRule::default(), NOW).retry_after_ms);
+        assert_eq!(asked, [Some(7000), Some(7000), None, None]);
+    }
+}

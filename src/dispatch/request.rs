@@ -1,0 +1,81 @@
+//! The request that a receiver gets: headers and signature. It is pure: it never reads a clock and never sends.
+//!
+//! The signature is `v1` of Standard Webhooks 1.0.0: HMAC-SHA256 over `id.timestamp.body`, in base64, with one value for each key in force.
+
+use std::fmt::Write as _;
+
+use aws_lc_rs::hmac;
+use data_encoding::BASE64;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, Uri};
+
+use super::Job;
+use crate::model::Secret;
+
+const USER_AGENT_VALUE: &str = concat!("hookwheel/", env!("CARGO_PKG_VERSION"));
+
+/// Builds the request for an attempt.
+///
+/// # Errors
+/// A sentence when URL or headers are none; the configuration's checks exclude that.
+pub fn build(job: &Job) -> Result<Request<Full<Bytes>>, String> {
+    let spec = &job.webhook.spec;
+    let uri = spec.url.as_str().parse::<Uri>().map_err(|error| format!("the URL {} can't be requested: {error}", spec.url))?;
+    let timestamp = job.sent_at.seconds();
+    let mut headers = HeaderMap::with_capacity(8 + spec.headers.len());
+    for (name, value) in &spec.headers {
+        let name = HeaderName::try_from(name.as_str()).map_err(|error| format!("the header {name:?} can't be sent: {error}"))?;
+        let value =
+            HeaderValue::try_from(value.as_str()).map_err(|error| format!("the value of header {name:?} can't be sent: {error}"))?;
+        headers.append(name, value);
+    }
+    let own = [
+        ("webhook-id", job.event_id.as_str().to_owned()),
+        ("webhook-timestamp", timestamp.to_string()),
+        ("webhook-signature", signature(&job.webhook.secrets, job.event_id.as_str(), timestamp, &job.body)),
+        ("hookwheel-attempt", job.attempt.to_string()),
+    ];
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
+    for (name, value) in own {
+        let value = HeaderValue::try_from(value).map_err(|error| format!("the value of header {name:?} can't be sent: {error}"))?;
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    let mut request = Request::new(Full::new(Bytes::from(job.body.to_vec())));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// The value of `webhook-signature`: `v1,<base64>` for each key, separated by spaces.
+#[must_use]
+pub fn signature(secrets: &[Secret], id: &str, timestamp: u64, body: &[u8]) -> String {
+    let mut text = String::new();
+    for secret in secrets {
+        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret.expose_bytes()));
+        context.update(format!("{id}.{timestamp}.").as_bytes());
+        context.update(body);
+        let separator = if text.is_empty() { "" } else { " " };
+        write!(text, "{separator}v1,{}", BASE64.encode(context.sign().as_ref())).expect("writing to a String succeeds");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_is_that_of_standard_webhooks() {
+        let secret = Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let expected = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+        let sign = |secrets: &[Secret]| signature(secrets, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        assert_eq!(sign(std::slice::from_ref(&secret)), expected);
+        let other = Secret::from_bytes(vec![1; 24]).unwrap();
+        let both = sign(&[other, secret]);
+        assert!(both.starts_with("v1,") && both.ends_with(&format!(" {expected}")), "{both}");
+    }
+}
