@@ -12,6 +12,21 @@ pub const REQUEST_SIZE_MAX: usize = 8 * 1024 * 1024;
 /// Events of one `POST /v1/events` body.
 pub const REQUEST_EVENTS_MAX: usize = 10_000;
 
+/// Bytes of request bodies that are in memory at once.
+pub const REQUEST_BODIES_MAX: usize = 256 * 1024 * 1024;
+/// A request's body arrives within this time, or the request is refused.
+pub const REQUEST_READ_TIMEOUT_MS: u64 = 30_000;
+/// A request's headers arrive within this time, or the connection is closed.
+pub const REQUEST_HEADERS_TIMEOUT_MS: u64 = 10_000;
+/// A publication waits at most this long for a permit; then it is answered `503`.
+pub const INGEST_WAIT_MS: u64 = 1000;
+/// Connections to the admin socket at once.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// HTTP/2 streams of one connection to the listener.
+pub const HTTP2_STREAMS_MAX: u32 = 128;
+/// Requests under way when the doors close are waited for so long.
+pub const DOORS_CLOSE_TIMEOUT_MS: u64 = 10_000;
+
 /// Attempts under way at once, all webhooks (`[limits] max_in_flight`).
 pub const IN_FLIGHT_DEFAULT: u32 = 1024;
 /// The largest `[limits] max_in_flight`; queues between the threads are as deep as this.
@@ -95,6 +110,7 @@ pub const DRAIN_TIMEOUT_MS: u64 = 25_000;
 
 const _: () = assert!(EVENT_SIZE_DEFAULT <= EVENT_SIZE_MAX);
 const _: () = assert!(EVENT_SIZE_MAX <= REQUEST_SIZE_MAX);
+const _: () = assert!(REQUEST_SIZE_MAX <= REQUEST_BODIES_MAX);
 const _: () = assert!(IN_FLIGHT_DEFAULT <= IN_FLIGHT_MAX);
 const _: () = assert!(IN_FLIGHT_MAX as usize <= OUTCOME_CREDITS, "an attempt in flight holds an outcome credit");
 const _: () = assert!(IN_FLIGHT_MAX as usize <= OUTGOING_CONNECTIONS_MAX, "every attempt in flight may need a connection of its own");

@@ -13,6 +13,7 @@ pub mod report;
 pub mod schedule;
 pub mod secret;
 pub mod selector;
+pub mod submission;
 pub mod token;
 pub mod webhook;
 

@@ -1,3 +1,73 @@
 //! The front doors: events and metrics on TCP, the commands' API on a Unix socket. They never decide what is sent, and never touch the store.
 
+pub mod admin;
+pub mod doors;
+pub mod events;
 pub mod hallway;
+pub mod metrics;
+pub mod problem;
+pub mod tokens;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+
+use self::events::EventsDoor;
+use self::hallway::Hallway;
+use self::metrics::Metrics;
+use self::problem::Problem;
+use self::tokens::Door;
+use crate::limits;
+
+/// What the TCP listener serves.
+pub fn listener_router<H: Hallway>(hallway: H, metrics: Arc<Metrics>, is_loopback: bool) -> Router {
+    let open = Router::new()
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(readyz::<H>))
+        .route("/metrics", get(render_metrics::<H>))
+        .with_state((hallway.clone(), metrics));
+    with_events(open, hallway, Door::Listener { is_loopback })
+}
+
+/// What the admin socket serves.
+pub fn admin_router<H: Hallway>(hallway: H) -> Router {
+    with_events(admin::routes(hallway.clone()), hallway, Door::AdminSocket)
+}
+
+fn with_events<H: Hallway>(router: Router, hallway: H, door: Door) -> Router {
+    let events = Router::new().route("/v1/events", post(events::publish::<H>)).with_state(EventsDoor::new(hallway));
+    router
+        .merge(events)
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(Extension(door))
+        .layer(DefaultBodyLimit::max(limits::REQUEST_SIZE_MAX))
+}
+
+async fn readyz<H: Hallway>(State((hallway, _)): State<(H, Arc<Metrics>)>) -> Response {
+    match hallway.not_ready() {
+        None => "ready\n".into_response(),
+        Some(why) => Problem::busy(why, 5).into_response(),
+    }
+}
+
+async fn render_metrics<H: Hallway>(State((hallway, metrics)): State<(H, Arc<Metrics>)>) -> Result<Response, Problem> {
+    let status = hallway.status().await?;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, content_type)], metrics.render(&status)).into_response())
+}
+
+async fn not_found(method: Method, uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no {method} {}; events go to POST /v1/events", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! An event as a client wrote it: parsed, or refused with every mistake in words. It never makes up an id or a time; those are arguments.
+//!
+//! * `data` is kept to the letter, numbers included; only white space between its tokens goes. So every receiver gets what the client wrote.
+//! * The delivered body is made here, once: `type`, `timestamp` (as submitted, else the time of acceptance), `project` in the form that people read, `data`.
+//! * "The same content" compares the fields as submitted: type, project, timestamp, and the tokens of `data`.
+
+use std::borrow::Cow;
+
+use aws_lc_rs::digest;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Catalog, EventId, EventType, FieldsHash, NewEvent, Project};
+use crate::time::UnixMillis;
+
+/// Types whose address goes on the Black List, so that `data.email` must name it.
+const NAMES_AN_ADDRESS: [&str; 2] = ["email.status.bounced", "email.contact.list_unsubscribed"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields<'a> {
+    #[serde(rename = "type", borrow)]
+    event_type: Cow<'a, str>,
+    #[serde(borrow)]
+    project: Cow<'a, str>,
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    timestamp: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Addressed<'a> {
+    #[serde(borrow, default)]
+    email: Option<Cow<'a, str>>,
+}
+
+/// Parses one event. `fresh_id` is the id it gets when it has none, `now` the wall clock.
+///
+/// # Errors
+/// Every mistake, each a sentence.
+pub fn parse(text: &str, catalog: &Catalog, now: UnixMillis, fresh_id: impl FnOnce() -> EventId) -> Result<NewEvent, Vec<String>> {
+    let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| vec![in_words(&error, text)])?;
+    let mut mistakes = Vec::new();
+    let mut keep = |result: Result<(), String>| mistakes.extend(result.err());
+    let event_type = catalog.get(&fields.event_type);
+    keep(event_type.map(drop).ok_or_else(|| catalog.unknown_type(&fields.event_type)));
+    let project = Project::parse(&fields.project);
+    keep(project.as_ref().map(drop).map_err(Clone::clone));
+    let id = fields.id.as_deref().map(EventId::parse).transpose();
+    keep(id.as_ref().map(drop).map_err(Clone::clone));
+    keep(fields.timestamp.as_deref().map_or(Ok(()), check_timestamp));
+    keep(check_data(fields.data.get(), event_type));
+    let (Some(event_type), Ok(project), Ok(id), true) = (event_type, project, id, mistakes.is_empty()) else {
+        return Err(mistakes);
+    };
+    let data = compact(fields.data.get());
+    let fields_hash = hash_of(&[event_type.name.as_str(), project.as_str(), fields.timestamp.as_deref().unwrap_or_default(), &data]);
+    let timestamp = fields.timestamp.map_or_else(|| now.to_string(), Cow::into_owned);
+    let body = format!(
+        r#"{{"type":{},"timestamp":{},"project":{},"data":{data}}}"#,
+        json_string(event_type.name.as_str()),
+        json_string(&timestamp),
+        json_string(&project.to_unicode())
+    );
+    Ok(NewEvent {
+        id_by_client: id.is_some(),
+        id: id.unwrap_or_else(fresh_id),
+        event_type: event_type.name.clone(),
+        project,
+        body: body.into_bytes().into(),
+        fields_hash,
+    })
+}
+
+fn in_words(error: &serde_json::Error, text: &str) -> String {
+    if error.is_data() {
+        let is_object = text.trim_start().starts_with('{');
+        return if is_object { format!("not an event: {error}") } else { "not an event: expected a JSON object".to_owned() };
+    }
+    format!("not JSON: {error}")
+}
+
+/// RFC 3339, section 5.6, in the form that every client writes: a `T` between date and time, and an offset.
+fn check_timestamp(text: &str) -> Result<(), String> {
+    let wrong = || format!("{text:?} is not a timestamp: expected RFC 3339, such as 2026-11-23T10:00:00Z");
+    let bytes = text.as_bytes();
+    let shape = b"dddd-dd-ddTdd:dd:dd";
+    let fits = |(byte, form): (&u8, &u8)| if *form == b'd' { byte.is_ascii_digit() } else { byte.eq_ignore_ascii_case(form) };
+    if bytes.len() <= shape.len() || !bytes.iter().zip(shape).all(fits) {
+        return Err(wrong());
+    }
+    let rest = text.get(shape.len()..).ok_or_else(wrong)?;
+    let offset = match rest.strip_prefix('.') {
+        Some(fraction) => {
+            let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+            if digits == 0 { return Err(wrong()) } else { &fraction[digits..] }
+        }
+        None => rest,
+    };
+    let is_numeric =
+        |offset: &[u8]| matches!(offset, [b'+' | b'-', h, i, b':', m, n] if [h, i, m, n].iter().all(|digit| digit.is_ascii_digit()));
+    if !offset.eq_ignore_ascii_case("z") && !is_numeric(offset.as_bytes()) {
+        return Err(wrong());
+    }
+    text.parse::<jiff::Timestamp>().map(drop).map_err(|_| wrong())
+}
+
+fn check_data(data: &str, event_type: Option<&EventType>) -> Result<(), String> {
+    if !data.starts_with('{') {
+        return Err("data must be a JSON object".to_owned());
+    }
+    let Some(event_type) = event_type.filter(|event_type| NAMES_AN_ADDRESS.contains(&event_type.name.as_str())) else {
+        return Ok(());
+    };
+    let addressed = serde_json::from_str::<Addressed<'_>>(data).ok().and_then(|addressed| addressed.email);
+    match addressed.filter(|email| !email.trim().is_empty()) {
+        Some(_) => Ok(()),
+        None => Err(format!("{} needs data.email, a string: the address goes on the project's Black List", event_type.name)),
+    }
+}
+
+/// JSON without the white space between its tokens. The text is known to be JSON.
+fn compact(json: &str) -> String {
+    let mut compacted = Vec::with_capacity(json.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+        } else if byte.is_ascii_whitespace() {
+            continue;
+        } else {
+            in_string = byte == b'"';
+        }
+        compacted.push(byte);
+    }
+    String::from_utf8(compacted).expect("only ASCII bytes were left out of UTF-8")
+}
+
+fn json_string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Each field goes in with its length before it, so that fields can't run into each other.
+fn hash_of(fields: &[&str]) -> FieldsHash {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for field in fields {
+        context.update(&(field.len() as u64).to_le_bytes());
+        context.update(field.as_bytes());
+    }
+    let hash = context.finish();
+    std::array::from_fn(|index| hash.as_ref()[index])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_795_428_000_000);
+
+    fn parsed(text: &str) -> Result<NewEvent, Vec<String>> {
+        parse(text, &Catalog::built_in(), NOW, || EventId::parse("evt_fresh").unwrap())
+    }
+
+    fn body(event: &NewEvent) -> &str {
+        std::str::from_utf8(&event.body).unwrap()
+    }
+
+    #[test]
+    fn every_good_sample_is_taken_and_its_body_says_the_same() {
+        for line in include_str!("../../tests/data/events.ndjson").lines() {
+            let event = parsed(line).unwrap();
+            let (submitted, delivered): (serde_json::Value, serde_json::Value) =
+                (serde_json::from_str(line).unwrap(), serde_json::from_str(body(&event)).unwrap());
+            for field in ["type", "timestamp", "data", "project"] {
+                assert_eq!(delivered[field], submitted[field], "{line}");
+            }
+            assert_eq!(event.id_by_client, submitted.get("id").is_some());
+            assert!(body(&event).starts_with(r#"{"type":""#));
+        }
+    }
+
+    #[test]
+    fn every_bad_sample_is_refused_for_its_own_reason() {
+        let expected = [
+            "missing field `project`",
+            "not JSON",
+            "did you mean \"email.status.delivered\"?",
+            "data must be a JSON object",
+            "is not an id",
+            "is not a timestamp",
+            "is not a project",
+            "unknown field `extra`",
+            "needs data.email",
+            "duplicate field `type`",
+            "",
+            "expected a JSON object",
+        ];
+        let samples = include_str!("../../tests/data/bad-events.tsv").lines().skip(1);
+        let samples = samples.map(|line| line.split('\t').next().unwrap()).collect::<Vec<_>>();
+        assert_eq!(samples.len(), expected.len());
+        for (sample, words) in samples.into_iter().zip(expected) {
+            let mistakes = parsed(sample).unwrap_err();
+            assert!(mistakes.len() == 1 && mistakes[0].contains(words), "{sample}: {mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn every_mistake_of_an_event_is_named_at_once() {
+        let mistakes =
+            parsed(r#"{"type":"email.status.bounced","project":"x","id":"a b","timestamp":"now","data":{"email":5}}"#).unwrap_err();
+        assert_eq!(mistakes.len(), 4, "{mistakes:?}");
+    }
+
+    #[test]
+    fn numbers_and_spelling_are_kept_and_white_space_between_tokens_is_not() {
+        let event = parsed("{\"type\":\"sms.status.delivered\",\"project\":\"SHOP.example.com\",\"data\": { \"a\" : 1.0e2 ,\n\"b\":\"x \\\" \\\\\", \"c\":12345678901234567890123 } }").unwrap();
+        let expected = r#"{"type":"sms.status.delivered","timestamp":"2026-11-23T10:00:00.000Z","project":"shop.example.com","data":{"a":1.0e2,"b":"x \" \\","c":12345678901234567890123}}"#;
+        assert_eq!(body(&event), expected);
+        assert_eq!(event.id.as_str(), "evt_fresh");
+    }
+
+    #[test]
+    fn the_same_content_is_the_same_fields() {
+        let hash = |text: &str| parsed(text).unwrap().fields_hash;
+        let base =
+            r#"{"type":"sms.status.delivered","project":"shop.example.com","id":"a","timestamp":"2026-11-23T10:00:00Z","data":{"a":1}}"#;
+        assert_eq!(hash(base), hash(&base.replace(r#"{"a":1}"#, "{ \"a\": 1 }").replace("shop", "SHOP")));
+        for (from, to) in
+            [("sms.status.delivered", "sms.message.clicked"), ("shop", "news"), ("10:00:00Z", "10:00:00+00:00"), (r#""a":1"#, r#""a":2"#)]
+        {
+            assert_ne!(hash(base), hash(&base.replacen(from, to, 1)), "{to}");
+        }
+        assert_ne!(hash(base), hash(&base.replace(r#""timestamp":"2026-11-23T10:00:00Z","#, "")));
+    }
+
+    #[test]
+    fn timestamps_are_rfc_3339() {
+        for good in ["2026-11-23T10:00:00Z", "2026-11-23t10:00:00z", "2026-11-23T10:00:00.123456789+05:30", "2024-02-29T23:59:59-00:00"] {
+            assert_eq!(check_timestamp(good), Ok(()), "{good}");
+        }
+        for wrong in [
+            "",
+            "yesterday",
+            "2026-11-23",
+            "2026-11-23 10:00:00Z",
+            "2026-11-23T10:00:00",
+            "2026-11-23T10:00Z",
+            "2026-02-30T10:00:00Z",
+            "2026-11-23T10:00:00.Z",
+            "2026-11-23T10:00:00+0530",
+            "2026-11-23T25:00:00Z",
+            "2026-11-23T10:00:00Zé",
+        ] {
+            assert!(check_timestamp(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn compacting_changes_no_value(keys in proptest::collection::vec("\\PC{0,8}", 0..5), number in any::<f64>()) {
+            let number = if number.is_finite() { number } else { 0.5 };
+            let value: serde_json::Value = keys.iter().map(|key| (key.clone(), serde_json::json!([number, key, " ", {"in": null}]))).collect::<serde_json::Map<_, _>>().into();
+            let pretty = serde_json::to_string_pretty(&value).unwrap();
+            prop_assert_eq!(compact(&pretty), value.to_string());
+        }
+
+        #[test]
+        fn arbitrary_text_is_refused_and_no_panic(text in "\\PC{0,60}") {
+            prop_assert!(parsed(&text).is_err());
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The commands' API on the admin socket: HTTP and JSON in front of the [`Hallway`]. It never answers anything itself but the catalogue.
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::hallway::Hallway;
+use super::problem::Problem;
+use crate::model::report::{
+    DeliveryDetail, DeliveryFilter, DeliveryPage, Explanation, ReloadReport, Status, WebhookDetail, WebhookSummary,
+};
+use crate::model::{DeliveryId, EventType, EventTypeName, Project, WebhookId};
+
+/// Who speaks at the other end of the admin socket, such as `uid 1000`.
+#[derive(Clone, Debug)]
+pub struct Peer(pub String);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExplainRequest {
+    #[serde(rename = "type")]
+    event_type: String,
+    project: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReloadQuery {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// The routes that only the admin socket has.
+pub fn routes<H: Hallway>(hallway: H) -> Router {
+    Router::new()
+        .route("/v1/status", get(status::<H>))
+        .route("/v1/webhooks", get(webhooks::<H>))
+        .route("/v1/webhooks/{id}", get(webhook::<H>))
+        .route("/v1/webhooks/{id}/pause", post(pause::<H>))
+        .route("/v1/webhooks/{id}/resume", post(resume::<H>))
+        .route("/v1/deliveries", get(deliveries::<H>))
+        .route("/v1/deliveries/{id}", get(delivery::<H>))
+        .route("/v1/catalog", get(catalog::<H>))
+        .route("/v1/explain", post(explain::<H>))
+        .route("/v1/reload", post(reload::<H>))
+        .with_state(hallway)
+}
+
+async fn status<H: Hallway>(State(hallway): State<H>) -> Result<Json<Status>, Problem> {
+    Ok(Json(hallway.status().await?))
+}
+
+async fn webhooks<H: Hallway>(State(hallway): State<H>) -> Result<Json<Vec<WebhookSummary>>, Problem> {
+    Ok(Json(hallway.webhooks().await?))
+}
+
+async fn webhook<H: Hallway>(State(hallway): State<H>, Path(id): Path<String>) -> Result<Json<WebhookDetail>, Problem> {
+    Ok(Json(hallway.webhook(webhook_id(&id)?).await?))
+}
+
+async fn pause<H: Hallway>(
+    State(hallway): State<H>,
+    Path(id): Path<String>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Json<WebhookSummary>, Problem> {
+    Ok(Json(hallway.set_paused(webhook_id(&id)?, true, peer.0).await?))
+}
+
+async fn resume<H: Hallway>(
+    State(hallway): State<H>,
+    Path(id): Path<String>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Json<WebhookSummary>, Problem> {
+    Ok(Json(hallway.set_paused(webhook_id(&id)?, false, peer.0).await?))
+}
+
+async fn deliveries<H: Hallway>(State(hallway): State<H>, uri: axum::http::Uri) -> Result<Json<DeliveryPage>, Problem> {
+    let filter = query::<DeliveryFilter>(&uri)?;
+    Ok(Json(hallway.deliveries(filter).await?))
+}
+
+async fn delivery<H: Hallway>(State(hallway): State<H>, Path(id): Path<String>) -> Result<Json<DeliveryDetail>, Problem> {
+    let id = id.parse::<DeliveryId>().map_err(not_found)?;
+    Ok(Json(hallway.delivery(id).await?))
+}
+
+async fn catalog<H: Hallway>(State(hallway): State<H>) -> Json<Vec<EventType>> {
+    Json(hallway.settings().catalog.types().to_vec())
+}
+
+async fn explain<H: Hallway>(State(hallway): State<H>, body: String) -> Result<Json<Explanation>, Problem> {
+    let invalid = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
+    let request: ExplainRequest =
+        serde_json::from_str(&body).map_err(|error| invalid(format!("expected {{\"type\":…,\"project\":…}}: {error}")))?;
+    let settings = hallway.settings();
+    let event_type =
+        settings.catalog.get(&request.event_type).ok_or_else(|| invalid(settings.catalog.unknown_type(&request.event_type)))?;
+    let project = Project::parse(&request.project).map_err(invalid)?;
+    let name: EventTypeName = event_type.name.clone();
+    Ok(Json(hallway.explain(name, project).await?))
+}
+
+async fn reload<H: Hallway>(
+    State(hallway): State<H>,
+    Extension(peer): Extension<Peer>,
+    uri: axum::http::Uri,
+) -> Result<Json<ReloadReport>, Problem> {
+    let ReloadQuery { dry_run } = query(&uri)?;
+    Ok(Json(hallway.reload(dry_run, peer.0).await?))
+}
+
+fn query<Q: DeserializeOwned>(uri: &axum::http::Uri) -> Result<Q, Problem> {
+    let parsed = Query::<Q>::try_from_uri(uri);
+    parsed
+        .map(|Query(query)| query)
+        .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the query is not understood: {}", error.body_text())))
+}
+
+fn webhook_id(text: &str) -> Result<WebhookId, Problem> {
+    WebhookId::parse(text).map_err(not_found)
+}
+
+fn not_found(detail: String) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, detail)
+}

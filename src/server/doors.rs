@@ -1,0 +1,222 @@
+//! Binding and serving: the TCP listener and the admin socket. It never reads a request's meaning.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+
+use super::admin::Peer;
+use crate::limits;
+
+/// Why a door can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// Somebody listens there already.
+    #[error("cannot listen on {0}: the address is in use. Stop whatever listens there, or set another listen in [server]")]
+    AddressInUse(SocketAddr),
+    /// The address can't be listened on.
+    #[error("cannot listen on {address}: {error}. Set another listen in [server]")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Another daemon answers on the socket.
+    #[error("another hookwheel answers on the admin socket {0}; stop that one, or set another admin_socket in [server]")]
+    SocketInUse(PathBuf),
+    /// Something else lies where the socket should be.
+    #[error("{0} is there and is no socket; it was left alone. Remove it, or set another admin_socket in [server]")]
+    NotASocket(PathBuf),
+    /// The socket can't be made.
+    #[error("cannot make the admin socket {path}: {error}. Set another admin_socket in [server]")]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// Listens on a TCP address.
+///
+/// # Errors
+/// [`DoorError`].
+pub async fn bind_listener(address: SocketAddr) -> Result<TcpListener, DoorError> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => DoorError::AddressInUse(address),
+        _ => DoorError::Address { address, error },
+    })
+}
+
+/// Makes the admin socket with mode 0660, from its first moment on.
+///
+/// It is bound in a fresh directory that only this user can enter, gets its mode there, and is then moved to its place: at no time can anybody
+/// connect whom the mode does not let in. What lies at its place is replaced only when it is a socket on which nobody answers.
+///
+/// # Errors
+/// [`DoorError`]; what was there is left alone then.
+pub fn bind_admin_socket(path: &Path) -> Result<UnixListener, DoorError> {
+    let socket_error = |error| DoorError::Socket { path: path.to_owned(), error };
+    if let Some(parent) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o750).create(parent).map_err(socket_error)?;
+    }
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(socket_error(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(DoorError::NotASocket(path.to_owned())),
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => return Err(DoorError::SocketInUse(path.to_owned())),
+        Ok(_) => {}
+    }
+    let private = path.with_extension(format!("{}.new", std::process::id()));
+    remove_private(&private).map_err(socket_error)?;
+    DirBuilder::new().mode(0o700).create(&private).map_err(socket_error)?;
+    let fresh = private.join("s");
+    let bound = UnixListener::bind(&fresh)
+        .and_then(|listener| fs::set_permissions(&fresh, Permissions::from_mode(0o660)).map(|()| listener))
+        .and_then(|listener| fs::rename(&fresh, path).map(|()| listener));
+    remove_private(&private).map_err(socket_error)?;
+    bound.map_err(socket_error)
+}
+
+fn remove_private(private: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(private) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Serves the TCP listener until `closing` says true, and then until the requests under way have ended, within a bound.
+pub async fn serve_listener(listener: TcpListener, router: Router, max_connections: u32, mut closing: watch::Receiver<bool>) {
+    let connections = Arc::new(Semaphore::new(max_connections as usize));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let Some(permit) = unless_closing(&mut closing, Arc::clone(&connections).acquire_owned()).await else { break };
+        let Some(accepted) = unless_closing(&mut closing, listener.accept()).await else { break };
+        let Ok(permit) = permit else { break };
+        match accepted {
+            Ok((stream, _)) => {
+                // Answers are small and their sender waits for them.
+                drop(stream.set_nodelay(true));
+                serve_connection(stream, router.clone(), &graceful, permit);
+            }
+            Err(error) => rest_after(&error).await,
+        }
+    }
+    drop(listener);
+    close(graceful).await;
+}
+
+/// Serves the admin socket until `closing` says true, like [`serve_listener`]. Handlers learn who speaks.
+pub async fn serve_admin(listener: UnixListener, router: Router, mut closing: watch::Receiver<bool>) {
+    let connections = Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let Some(permit) = unless_closing(&mut closing, Arc::clone(&connections).acquire_owned()).await else { break };
+        let Some(accepted) = unless_closing(&mut closing, listener.accept()).await else { break };
+        let Ok(permit) = permit else { break };
+        match accepted {
+            Ok((stream, _)) => {
+                let router = router.clone().layer(Extension(peer_of(&stream)));
+                serve_connection(stream, router, &graceful, permit);
+            }
+            Err(error) => rest_after(&error).await,
+        }
+    }
+    drop(listener);
+    close(graceful).await;
+}
+
+fn peer_of(stream: &UnixStream) -> Peer {
+    Peer(stream.peer_cred().map_or_else(|_| "somebody".to_owned(), |credentials| format!("uid {}", credentials.uid())))
+}
+
+/// The future's value, or nothing once the doors are closing.
+async fn unless_closing<F: Future>(closing: &mut watch::Receiver<bool>, future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        _ = closing.wait_for(|closing| *closing) => None,
+        output = future => Some(output),
+    }
+}
+
+/// Out of file descriptors, for one: trying again at once would only burn time.
+async fn rest_after(error: &io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+fn serve_connection<S>(stream: S, router: Router, graceful: &GracefulShutdown, permit: tokio::sync::OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = Builder::new(TokioExecutor::new());
+    // Without a timer the time-out for headers does nothing.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(limits::REQUEST_HEADERS_TIMEOUT_MS));
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(limits::HTTP2_STREAMS_MAX).keep_alive_interval(Duration::from_secs(30));
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
+    let watched = graceful.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = watched.await {
+            tracing::debug!(error = %error, "a connection ended early");
+        }
+        drop(permit);
+    });
+}
+
+async fn close(graceful: GracefulShutdown) {
+    if tokio::time::timeout(Duration::from_millis(limits::DOORS_CLOSE_TIMEOUT_MS), graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests were still under way and were given up");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn the_admin_socket_is_0660_replaces_a_stale_one_and_refuses_a_live_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run/admin.sock");
+        let live = bind_admin_socket(&path).unwrap();
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o660, 0o750));
+        assert!(matches!(bind_admin_socket(&path), Err(DoorError::SocketInUse(_))));
+        drop(live);
+        assert!(path.exists(), "a dead daemon leaves its socket");
+        drop(bind_admin_socket(&path).unwrap());
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        fs::write(&path, "precious").unwrap();
+        assert!(matches!(bind_admin_socket(&path), Err(DoorError::NotASocket(_))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named() {
+        let first = bind_listener("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = first.local_addr().unwrap();
+        let error = bind_listener(address).await.unwrap_err();
+        assert!(error.to_string().contains(&address.to_string()) && error.to_string().contains("in use"), "{error}");
+    }
+}
