@@ -1,5 +1,6 @@
 //! hookwheel: a webhook delivery daemon. Events in, safe on disk, delivered on the schedule.
 
+pub mod cli;
 pub mod dispatch;
 pub mod engine;
 pub mod limits;

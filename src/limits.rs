@@ -108,6 +108,23 @@ pub const RESOLVED_ADDRESSES_MAX: usize = 32;
 /// Attempts that may still run after SIGTERM, before they are given up.
 pub const DRAIN_TIMEOUT_MS: u64 = 25_000;
 
+/// Events that `emit --file` sends in one request.
+pub const EMIT_BATCH_EVENTS: usize = 1000;
+/// Bytes that `emit --file` sends in one request; also of its longest line.
+pub const EMIT_BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How long `emit` waits for a busy daemon in all, for one request.
+pub const EMIT_WAIT_MAX_S: u64 = 600;
+/// How long a command waits for a connection.
+pub const COMMAND_CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// How long a command waits for the whole answer.
+pub const COMMAND_TIMEOUT_MS: u64 = 60_000;
+/// Bytes of an answer that a command reads.
+pub const COMMAND_ANSWER_MAX: usize = 64 * 1024 * 1024;
+/// Deliveries that a command asks for in one request.
+pub const COMMAND_PAGE_MAX: usize = 500;
+
+const _: () = assert!(EMIT_BATCH_EVENTS <= REQUEST_EVENTS_MAX && EMIT_BATCH_BYTES <= REQUEST_SIZE_MAX);
+const _: () = assert!(EVENT_SIZE_MAX < EMIT_BATCH_BYTES, "every event that may be accepted fits into a request");
 const _: () = assert!(EVENT_SIZE_DEFAULT <= EVENT_SIZE_MAX);
 const _: () = assert!(EVENT_SIZE_MAX <= REQUEST_SIZE_MAX);
 const _: () = assert!(REQUEST_SIZE_MAX <= REQUEST_BODIES_MAX);

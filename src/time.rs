@@ -8,11 +8,10 @@
 use std::fmt;
 
 use rustix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Milliseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub u64);
 
 impl UnixMillis {
@@ -43,6 +42,23 @@ impl fmt::Display for UnixMillis {
             Some(timestamp) => write!(formatter, "{timestamp:.3}"),
             None => write!(formatter, "{} ms after 1970", self.0),
         }
+    }
+}
+
+/// RFC 3339 in JSON, as people and their scripts read it.
+impl Serialize for UnixMillis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The inverse; nothing before 1970.
+impl<'de> Deserialize<'de> for UnixMillis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || de::Error::custom(format!("{text:?} is not a time: expected RFC 3339, such as 2026-11-23T10:00:00.000Z"));
+        let timestamp = text.parse::<jiff::Timestamp>().map_err(|_| wrong())?;
+        u64::try_from(timestamp.as_millisecond()).map(Self).map_err(|_| wrong())
     }
 }
 
@@ -121,6 +137,17 @@ mod tests {
     fn moments_print_as_rfc_3339_with_milliseconds() {
         assert_eq!(UnixMillis(1_795_428_000_007).to_string(), "2026-11-23T10:00:00.007Z");
         assert_eq!(UnixMillis(u64::MAX).to_string(), format!("{} ms after 1970", u64::MAX));
+    }
+
+    #[test]
+    fn moments_are_rfc_3339_in_json() {
+        let moment = UnixMillis(1_795_428_000_007);
+        let json = serde_json::to_string(&moment).unwrap();
+        assert_eq!(json, "\"2026-11-23T10:00:00.007Z\"");
+        assert_eq!(serde_json::from_str::<UnixMillis>(&json).unwrap(), moment);
+        for wrong in ["\"yesterday\"", "\"1969-12-31T23:59:59Z\"", "7"] {
+            assert!(serde_json::from_str::<UnixMillis>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

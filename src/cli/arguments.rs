@@ -1,0 +1,295 @@
+//! The one definition of every command, option and example; parser and help both come from it. It never carries anything out.
+
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand};
+
+use crate::model::{DeliveryId, EventId, EventTypeName, Project, Selector, WebhookId};
+
+/// Webhook delivery daemon: events in, safe on disk, delivered on the schedule.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hookwheel",
+    bin_name = "hookwheel",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = "\
+Examples:
+  hookwheel check                    is webhooks.toml right?
+  hookwheel serve                    run the daemon
+  hookwheel emit email.status.bounced --project shop.example.com --data '{\"email\":\"user@example.com\"}'
+  hookwheel status                   how is it doing?
+
+Exit codes: 0 done, 1 refused or failed, 2 usage, 69 daemon not reachable, 78 bad configuration.")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(super) struct Common {
+    /// The configuration [default: webhooks.toml, then /etc/hookwheel/webhooks.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// The daemon's admin socket [default: from the configuration]
+    #[arg(long, global = true, value_name = "PATH", env = "HOOKWHEEL_SOCKET")]
+    pub(super) socket: Option<PathBuf>,
+    /// Print JSON for scripts instead of text for people
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the daemon in the foreground
+    ///
+    /// SIGHUP reads the configuration again; SIGTERM lets the attempts under way end, a second one stops at once.
+    #[command(after_help = "Example:\n  hookwheel serve --config /etc/hookwheel/webhooks.toml")]
+    Serve,
+    /// Check the configuration and name every mistake with its line
+    ///
+    /// Nothing is started, and no daemon is needed.
+    #[command(after_help = "Example:\n  hookwheel check --config webhooks.toml")]
+    Check,
+    /// Post one event, or a file of them
+    Emit(Emit),
+    /// List the event types that this daemon knows
+    #[command(after_help = "Example:\n  hookwheel catalog --json")]
+    Catalog,
+    /// Show how the daemon is doing, on one screen
+    #[command(after_help = "Example:\n  hookwheel status --socket /run/hookwheel/admin.sock")]
+    Status,
+    /// List, show, pause and resume webhooks
+    #[command(subcommand, after_help = "Example:\n  hookwheel webhooks list")]
+    Webhooks(Webhooks),
+    /// List deliveries, and show one with its attempts
+    #[command(subcommand, after_help = "Example:\n  hookwheel deliveries list --state pending")]
+    Deliveries(Deliveries),
+    /// Ask about events
+    #[command(subcommand, after_help = "Example:\n  hookwheel events explain email.status.bounced --project shop.example.com")]
+    Events(Events),
+    /// Read the configuration again
+    ///
+    /// A configuration with mistakes changes nothing.
+    #[command(after_help = "Examples:\n  hookwheel reload --dry-run     say what would change\n  hookwheel reload")]
+    Reload {
+        /// Say what would change, and how many deliveries each change touches, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// What `emit` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hookwheel emit email.status.bounced --project shop.example.com --data '{\"email\":\"user@example.com\"}'
+  hookwheel emit sms.status.delivered --project shop.example.com --data @event-data.json --id sms-4711
+  hookwheel emit --file events.ndjson
+  producer | hookwheel emit --file -
+  HOOKWHEEL_TOKEN=… hookwheel emit --file events.ndjson --url https://hooks.example.com
+
+A file has one event a line: {\"type\":\"…\",\"project\":\"…\",\"data\":{…}}, and \"id\" for an event that must not be \
+accepted twice. Lines go out in order, up to 1000 in a request; a request with a bad line is refused as a whole.")]
+pub(super) struct Emit {
+    /// The event's type, such as email.status.bounced
+    #[arg(value_name = "TYPE", required_unless_present = "file", requires = "project", value_parser = EventTypeName::parse)]
+    pub(super) event_type: Option<EventTypeName>,
+    /// The event's project, a domain such as shop.example.com
+    #[arg(long, short, value_name = "DOMAIN", value_parser = Project::parse)]
+    pub(super) project: Option<Project>,
+    /// The event's data, a JSON object: itself, @FILE to read it from, or - for standard input
+    #[arg(long, short, value_name = "JSON", default_value = "{}")]
+    pub(super) data: String,
+    /// The event's id: sent twice within a day, it is accepted once [default: the daemon makes one]
+    #[arg(long, value_name = "ID", value_parser = EventId::parse)]
+    pub(super) id: Option<EventId>,
+    /// When it happened, RFC 3339 [default: now, by the daemon's clock]
+    #[arg(long, value_name = "TIME")]
+    pub(super) timestamp: Option<String>,
+    /// Post the events of this file instead, one JSON object a line; - for standard input
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["event_type", "project", "data", "id", "timestamp"])]
+    pub(super) file: Option<PathBuf>,
+    /// Begin at this line of the file
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "file", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) from_line: u64,
+    /// Post to a daemon elsewhere, by its http:// or https:// address, instead of the admin socket
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
+    pub(super) url: Option<url::Url>,
+    /// The token for --url; better in the environment, where other users can't read it
+    #[arg(long, value_name = "TOKEN", env = "HOOKWHEEL_TOKEN", hide_env_values = true)]
+    pub(super) token: Option<String>,
+}
+
+/// What can be asked about webhooks.
+#[derive(Debug, Subcommand)]
+pub(super) enum Webhooks {
+    /// List every webhook with what waits for it
+    #[command(after_help = "Example:\n  hookwheel webhooks list --json")]
+    List,
+    /// Show one webhook, whole; a secret that hookwheel made is shown the first time only
+    #[command(after_help = "Example:\n  hookwheel webhooks show crm")]
+    Show(WebhookArgument),
+    /// Stop sending to a webhook; its deliveries go on queueing
+    #[command(after_help = "Example:\n  hookwheel webhooks pause crm")]
+    Pause(WebhookArgument),
+    /// Send to a webhook again
+    #[command(after_help = "Example:\n  hookwheel webhooks resume crm")]
+    Resume(WebhookArgument),
+}
+
+/// A webhook, named.
+#[derive(Debug, Args)]
+pub(super) struct WebhookArgument {
+    /// The webhook's id, as `hookwheel webhooks list` shows it
+    #[arg(value_name = "ID", value_parser = WebhookId::parse)]
+    pub(super) id: WebhookId,
+}
+
+/// What can be asked about deliveries.
+#[derive(Debug, Subcommand)]
+pub(super) enum Deliveries {
+    /// List deliveries: pending ones by their next attempt, then finished ones, newest first
+    List(DeliveryList),
+    /// Show one delivery: every attempt, how long each phase took, and what follows
+    #[command(after_help = "Example:\n  hookwheel deliveries show dlv_aaaaaaaaaaaasaaaaaaa")]
+    Show {
+        /// The delivery's id, as `hookwheel deliveries list` shows it
+        #[arg(value_name = "ID")]
+        id: DeliveryId,
+    },
+}
+
+/// What a list of deliveries is narrowed to.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hookwheel deliveries list --state pending --webhook crm
+  hookwheel deliveries list --type 'email.*' --limit 1000 --json")]
+pub(super) struct DeliveryList {
+    /// Of this webhook
+    #[arg(long, value_name = "ID", value_parser = WebhookId::parse)]
+    pub(super) webhook: Option<WebhookId>,
+    /// Of this project
+    #[arg(long, value_name = "DOMAIN", value_parser = Project::parse)]
+    pub(super) project: Option<Project>,
+    /// Of these event types: an exact one, email.*, *.status.delivered
+    #[arg(long = "type", value_name = "TYPE", value_parser = Selector::parse)]
+    pub(super) event_type: Option<Selector>,
+    /// In this state
+    #[arg(long, value_parser = PossibleValuesParser::new(["pending", "delivered", "dropped", "cancelled"]))]
+    pub(super) state: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) limit: u64,
+    /// Go on behind the page that named this
+    #[arg(long, value_name = "CURSOR")]
+    pub(super) after: Option<String>,
+}
+
+/// What can be asked about events.
+#[derive(Debug, Subcommand)]
+pub(super) enum Events {
+    /// Say which webhooks would get an event, and why the others would not
+    #[command(after_help = "Example:\n  hookwheel events explain email.status.bounced --project shop.example.com")]
+    Explain {
+        /// The event's type
+        #[arg(value_name = "TYPE", value_parser = EventTypeName::parse)]
+        event_type: EventTypeName,
+        /// The event's project, a domain
+        #[arg(long, short, value_name = "DOMAIN", value_parser = Project::parse)]
+        project: Project,
+    },
+}
+
+fn parse_url(text: &str) -> Result<url::Url, String> {
+    let wrong = || format!("{text:?} is not the address of a daemon: expected such as https://hooks.example.com or http://127.0.0.1:8700");
+    let url = text.parse::<url::Url>().map_err(|_| wrong())?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() || !url.username().is_empty() {
+        return Err(wrong());
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn visit(command: &clap::Command, path: &str, check: &mut impl FnMut(&clap::Command, &str)) {
+        let path = format!("{path} {}", command.get_name());
+        check(command, &path);
+        command.get_subcommands().for_each(|subcommand| visit(subcommand, &path, check));
+    }
+
+    #[test]
+    fn every_command_says_what_it_does_and_shows_an_example_of_itself() {
+        Arguments::command().debug_assert();
+        let mut commands = 0;
+        visit(&Arguments::command(), "", &mut |command, path| {
+            commands += 1;
+            assert!(command.get_about().is_some(), "{path} has no description");
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example") && help.contains(path), "{path} has no example: {help}");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
+            }
+        });
+        assert_eq!(commands, 17);
+    }
+
+    #[test]
+    fn every_example_in_the_help_parses() {
+        visit(&Arguments::command(), "", &mut |command, path| {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines().filter_map(|line| line.strip_prefix("  hookwheel ")) {
+                let command = line.split("    ").next().unwrap_or_default();
+                let words = command.split(' ').filter(|word| !word.is_empty()).map(|word| word.trim_matches('\''));
+                let parsed = Arguments::try_parse_from(std::iter::once("hookwheel").chain(words));
+                assert!(parsed.is_ok(), "{path}: {line}: {}", parsed.unwrap_err());
+            }
+        });
+    }
+
+    #[test]
+    fn global_options_stand_before_or_behind_the_command() {
+        for line in ["hookwheel --json --socket /s status", "hookwheel status --json --socket /s"] {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            assert!(arguments.common.json && arguments.common.socket == Some("/s".into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_together_is_a_usage_error() {
+        for line in [
+            "hookwheel",
+            "hookwheel frobnicate",
+            "hookwheel emit",
+            "hookwheel emit email.status.bounced",
+            "hookwheel emit bounced --project shop.example.com",
+            "hookwheel emit email.status.bounced --project localhost",
+            "hookwheel emit email.status.bounced --file f --project shop.example.com",
+            "hookwheel emit --file f --id x",
+            "hookwheel emit --file f --from-line 0",
+            "hookwheel emit --file f --url ftp://x",
+            "hookwheel webhooks show CRM",
+            "hookwheel deliveries show evt_1",
+            "hookwheel deliveries list --state lost",
+            "hookwheel deliveries list --limit 0",
+            "hookwheel events explain email.status.bounced",
+        ] {
+            let refused = Arguments::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(refused.exit_code(), 2, "{line}: {refused}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! TLS to a daemon behind an `https://` address, checked against the system's roots. It never accepts what they do not vouch for.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use url::{Host, Url};
+
+/// A handshake with the host of `url` over `stream`.
+///
+/// # Errors
+/// No roots on this system, a certificate that they do not vouch for, a peer that speaks no TLS.
+pub(super) async fn connect(url: &Url, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let name = match url.host() {
+        Some(Host::Domain(domain)) => ServerName::try_from(domain.to_owned()).map_err(io::Error::other)?,
+        Some(Host::Ipv4(address)) => ServerName::IpAddress(address.into()),
+        Some(Host::Ipv6(address)) => ServerName::IpAddress(address.into()),
+        None => return Err(io::Error::other("the address names no host")),
+    };
+    TlsConnector::from(Arc::new(settings()?)).connect(name, stream).await
+}
+
+fn settings() -> io::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        return Err(io::Error::other("this system has no root certificates: install ca-certificates, or name a bundle in SSL_CERT_FILE"));
+    }
+    // Named, not the process default: which one that is depends on what else is linked in.
+    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(io::Error::other)?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}

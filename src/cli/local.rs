@@ -1,0 +1,56 @@
+//! The commands that need no daemon: running one, and checking a configuration. They never read the file themselves.
+
+use serde_json::json;
+
+use super::arguments::Common;
+use super::failure::Failure;
+use super::screen::Screen;
+use super::text::counted;
+use super::{Checked, House, HouseError, Output};
+
+/// `serve`
+pub(super) fn serve(common: &Common, house: &dyn House) -> Result<(), Failure> {
+    house.serve(common.config.as_deref(), common.socket.as_deref()).map_err(Failure::from)
+}
+
+/// `check`
+pub(super) fn check(common: &Common, house: &dyn House, output: &mut Output<'_>) -> Result<(), Failure> {
+    match house.check(common.config.as_deref()) {
+        Ok(checked) => {
+            if !output.json {
+                checked.warnings.iter().for_each(|warning| output.remark(&format!("warning: {warning}")));
+            }
+            output.show(&checked, render_checked)
+        }
+        Err(HouseError::Configuration(errors)) => {
+            if output.json {
+                output.show(&json!({ "errors": errors }), |_, _| String::new())?;
+            }
+            let count = counted(errors.len() as u64, "mistake", "mistakes");
+            Err(Failure::Configuration([errors, vec![format!("{count}; nothing was started or changed")]].concat()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl From<HouseError> for Failure {
+    fn from(error: HouseError) -> Self {
+        match error {
+            HouseError::Configuration(mistakes) => Self::Configuration(mistakes),
+            HouseError::Failed(text) => Self::Refused(text),
+        }
+    }
+}
+
+fn render_checked(checked: &Checked, screen: &Screen) -> String {
+    let webhooks = counted(checked.webhooks as u64, "webhook", "webhooks");
+    let projects = counted(checked.projects as u64, "project", "projects");
+    let mut text = format!("{} is good: {webhooks} of {projects}", checked.path);
+    if checked.event_types > 0 {
+        text.push_str(&format!(", {} of your own", counted(checked.event_types as u64, "event type", "event types")));
+    }
+    if checked.tokens > 0 {
+        text.push_str(&format!(", {}", counted(checked.tokens as u64, "token", "tokens")));
+    }
+    screen.paint(super::screen::Tone::Plain, &text) + "\n"
+}
