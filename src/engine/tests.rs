@@ -268,6 +268,40 @@ fn switching_ordered_on_and_off_loses_nothing_and_restores_the_order() {
 }
 
 #[test]
+fn becoming_ordered_waits_for_the_attempts_under_way_and_then_goes_by_age() {
+    let ordered = |on| {
+        let mut made = webhook(1);
+        (made.spec.ordered, made.spec.max_in_flight) = (on, 3);
+        made
+    };
+    let mut world = World::new(vec![ordered(false)], success);
+    // Free places in the table, in no order, for the entries that are queued anew.
+    world.publish(40);
+    world.run_until(START.plus_ms(1000));
+    world.answer = |send| if send.attempt == 1 { failure(send) } else { success(send) };
+    world.publish(10);
+    world.configure(vec![ordered(true)], |_| {});
+    let before = world.sent.len();
+    world.run_until(START.plus_ms(3_000_000));
+    let order = world.sent[before..].iter().map(|(_, send)| send.key.sequence.0).collect::<Vec<_>>();
+    assert!(order.is_sorted() && order.len() == 17, "three had their first attempt before: {order:?}");
+    assert!(world.sent[before..].windows(2).all(|pair| pair[1].0 >= pair[0].0.plus_ms(5)), "one at a time");
+    assert!(world.engine.pending().is_empty());
+}
+
+#[test]
+fn a_webhook_that_left_the_configuration_is_sent_nothing_even_when_it_is_resumed() {
+    let mut world = World::new(vec![webhook(1), webhook(2)], failure);
+    world.publish(1);
+    world.configure(vec![webhook(2)], |_| {});
+    world.input(Input::Paused { webhook: WebhookNumber(1), paused: false });
+    world.run_until(START.plus_ms(200_000));
+    assert_eq!(world.sent_to(1), 1, "the one before it left");
+    world.configure(vec![webhook(1), webhook(2)], |_| {});
+    assert_eq!(world.sent_to(1), 2);
+}
+
+#[test]
 fn a_dead_endpoint_with_many_pending_does_not_slow_the_others() {
     let mut world =
         World::new(
@@ -375,4 +409,22 @@ fn what_was_loaded_goes_on_where_it_stood() {
     assert_eq!(world.sent.len(), 1);
     world.run_until(START.plus_ms(5000));
     assert_eq!((world.sent[1].1.attempt, world.sent[1].1.prompt), (16, true));
+}
+
+#[test]
+fn what_was_loaded_for_an_ordered_webhook_goes_by_age_and_not_by_due_time() {
+    let mut ordered = webhook(1);
+    ordered.spec.ordered = true;
+    let mut world = World::new(vec![ordered], success);
+    let entry = |sequence, due| Entry {
+        key: DeliveryKey { sequence: Sequence(sequence), webhook: WebhookNumber(1) },
+        body: Locator::default(),
+        due,
+        attempts: 0,
+        round: 1,
+    };
+    world.input(Input::Loaded(vec![entry(2, UnixMillis(5)), entry(3, UnixMillis(6)), entry(1, START.plus_ms(5000))]));
+    world.run_until(START.plus_ms(6000));
+    let order = world.sent.iter().map(|(at, send)| (send.key.sequence.0, at.since_ms(START))).collect::<Vec<_>>();
+    assert_eq!(order, [(1, 5000), (2, 5005), (3, 5010)]);
 }
