@@ -365,7 +365,7 @@ impl Segments {
             let name = segment::file_name(number);
             let file = medium.open(&name)?;
             let Some(header) = SegmentHeader::read(&file, number)? else {
-                // The header of a new segment is synced with its first group: without one nothing in it was ever acknowledged.
+                // A header is durable before its segment has its name, so this disk lied; without frames nothing is lost by it.
                 if newest == Some(number) && !has_frames::<M>(file, number)? {
                     warnings.push(format!("{name} was begun and never used; it is removed"));
                     medium.remove(&name)?;

@@ -233,7 +233,8 @@ impl<M: Medium> JournalWriter<M> {
     }
 }
 
-/// Turns a spare into a segment. Its header is durable with the first group's sync, its name at once.
+/// Turns a spare into a segment. Its header is durable before it has its name: were it synced only with the first group, a loss of power in between could keep
+/// pages of frames and lose both copies of the header, and nobody could tell that from damage.
 fn open_segment<M: Medium>(
     medium: &M,
     spare: Spare<M>,
@@ -246,6 +247,7 @@ fn open_segment<M: Medium>(
     let salt = u32::from_le_bytes(*entropy.to_le_bytes().first_chunk().expect("eight bytes have four"));
     let header = SegmentHeader { number, journal, first, salt };
     spare.file.write_all_at(&header.to_bytes(), 0).map_err(io_error("writing the header of", &name))?;
+    spare.file.sync().map_err(io_error("syncing the header of", &name))?;
     medium.rename(&spare.name, &name).map_err(io_error("naming", &name))?;
     medium.sync_directory().map_err(io_error("making durable the name of", &name))?;
     Ok((spare.file, header))
