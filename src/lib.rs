@@ -1,6 +1,7 @@
 //! hookwheel: a webhook delivery daemon. Events in, safe on disk, delivered on the schedule.
 
 pub mod cli;
+pub mod config;
 pub mod dispatch;
 pub mod engine;
 pub mod limits;

@@ -125,7 +125,32 @@ pub const COMMAND_PAGE_MAX: usize = 500;
 
 const _: () = assert!(EMIT_BATCH_EVENTS <= REQUEST_EVENTS_MAX && EMIT_BATCH_BYTES <= REQUEST_SIZE_MAX);
 const _: () = assert!(EVENT_SIZE_MAX < EMIT_BATCH_BYTES, "every event that may be accepted fits into a request");
+/// Bytes of `webhooks.toml`.
+pub const CONFIG_SIZE_MAX: u64 = 32 * 1024 * 1024;
+/// Mistakes of one configuration that are told apart; of more, only the number is told.
+pub const MISTAKES_SHOWN_MAX: usize = 1000;
+/// The longest duration that a key of `webhooks.toml` may name, where no narrower bound holds: ten years.
+pub const DURATION_MAX_MS: u64 = 3650 * 24 * 3_600_000;
+/// The largest `[limits] max_connections`.
+pub const CONNECTIONS_MAX: u32 = 65_536;
+/// The largest count in a webhook's `rate`.
+pub const RATE_COUNT_MAX: u32 = 1_000_000;
+/// Characters of a webhook's title, a token's name or an event type's label.
+pub const TITLE_LENGTH_MAX: usize = 200;
+/// Characters of a webhook's URL.
+pub const URL_LENGTH_MAX: usize = 2048;
+/// Headers that a webhook may add.
+pub const HEADERS_MAX: usize = 32;
+/// Bytes of the name or the value of a header that a webhook adds.
+pub const HEADER_LENGTH_MAX: usize = 4096;
+/// Bytes of a file that holds a secret.
+pub const SECRET_FILE_SIZE_MAX: u64 = 4096;
+/// Bytes of a Unix socket's path: what `sun_path` takes besides its final zero (unix(7)).
+pub const SOCKET_PATH_LENGTH_MAX: usize = 107;
+
 const _: () = assert!(EVENT_SIZE_DEFAULT <= EVENT_SIZE_MAX);
+const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
+const _: () = assert!(RETRY_INTERVAL_MAX_MS <= DURATION_MAX_MS);
 const _: () = assert!(EVENT_SIZE_MAX <= REQUEST_SIZE_MAX);
 const _: () = assert!(REQUEST_SIZE_MAX <= REQUEST_BODIES_MAX);
 const _: () = assert!(IN_FLIGHT_DEFAULT <= IN_FLIGHT_MAX);
