@@ -54,6 +54,16 @@ pub const DELIVERIES_PER_PUBLICATION_MAX: usize = 1_000_000;
 pub const OUTCOME_CREDITS: usize = 16_384;
 /// Operator commands that may be inside the engine at once.
 pub const OPERATOR_PERMITS: usize = 64;
+/// A list waits at most this long for the view to have what was written before.
+pub const BARRIER_TIMEOUT_MS: u64 = 2000;
+/// Deliveries on one page of a list, unless fewer or more are asked for.
+pub const PAGE_DEFAULT: usize = 50;
+/// Deliveries on one page of a list at most.
+pub const PAGE_MAX: usize = 500;
+/// Rows that are looked at for one page of a list; a page that is not full then says where to go on.
+pub const PAGE_ROWS_MAX: usize = 20_000;
+/// Attempts of a timeline that are shown.
+pub const TIMELINE_MAX: usize = 1000;
 /// Due entries (or moved ones) that the engine handles in one call.
 pub const DUE_PER_CALL_MAX: usize = 1024;
 /// Depth of the engine's inbox: every permit that lets somebody speak to it, with its answer, and a tick.
@@ -65,6 +75,10 @@ pub const BODY_READERS: usize = 2;
 
 /// A recorded attempt waits at most this long for a sync.
 pub const APPEND_SYNC_DELAY_MS: u64 = 100;
+/// The view is made durable this often.
+pub const CHECKPOINT_EVERY_MS: u64 = 5000;
+/// Webhooks that are gone from the configuration are looked after this often.
+pub const ORPHANS_EVERY_MS: u64 = 1000;
 /// Facts that may be in the journal and not yet in the view; beyond it the writer applies before it accepts.
 pub const VIEW_LAG_MAX: usize = 65_536;
 /// Rows written to the view in one step.

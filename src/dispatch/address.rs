@@ -54,17 +54,6 @@ pub enum Refusal {
     OwnListener,
 }
 
-impl Refusal {
-    /// The value of the metric label `reason`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Special => "special_range",
-            Self::OwnListener => "own_listener",
-        }
-    }
-}
-
 /// Judges an address. `allowed` are the networks that may be dialled all the same; the daemon's own listeners may not even then.
 ///
 /// # Errors

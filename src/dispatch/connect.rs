@@ -52,7 +52,6 @@ pub struct Progress {
     connect_us: AtomicU32,
     tls_us: AtomicU32,
     remote: Mutex<Option<SocketAddr>>,
-    refusal: Mutex<Option<Refusal>>,
 }
 
 tokio::task_local! {
@@ -85,12 +84,6 @@ impl Progress {
             first_byte_us: None,
             total_us: 0,
         }
-    }
-
-    /// Why an address was refused, when one was and none was left.
-    #[must_use]
-    pub fn refusal(&self) -> Option<Refusal> {
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The address that a new connection was made to.
@@ -154,7 +147,7 @@ impl Connector {
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         let addresses = self.resolve(host, port, progress).await?;
-        let vetted = self.vet(host, &addresses, progress)?;
+        let vetted = self.vet(host, &addresses)?;
         let stream = self.dial(host, &vetted, progress).await?;
         let guard = OpenGuard::new(&self.open);
         if !is_https {
@@ -192,7 +185,7 @@ impl Connector {
         }
     }
 
-    fn vet(&self, host: &str, addresses: &[SocketAddr], progress: &Progress) -> Result<Vec<SocketAddr>, ConnectError> {
+    fn vet(&self, host: &str, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, ConnectError> {
         let mut refusals = Vec::new();
         let mut vetted = Vec::new();
         for address in addresses {
@@ -202,15 +195,16 @@ impl Connector {
             }
         }
         let Some((address, refusal)) = refusals.first().filter(|_| vetted.is_empty()) else { return Ok(vetted) };
-        *progress.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(*refusal);
-        let sentence = match refusal {
-            Refusal::Special => format!(
-                "{host} is {}, a private or special address, which is not dialled; allow_networks in [egress] or in the webhook makes an exception",
-                address.ip()
-            ),
-            Refusal::OwnListener => format!("{host} is {address}, where hookwheel itself listens"),
-        };
-        fail(OutcomeClass::AddressRefused, sentence)
+        match refusal {
+            Refusal::Special => {
+                let ip = address.ip();
+                let sentence = format!(
+                    "{host} is {ip}, a private or special address, which is not dialled; allow_networks in [egress] or in the webhook makes an exception"
+                );
+                fail(OutcomeClass::AddressRefused, sentence)
+            }
+            Refusal::OwnListener => fail(OutcomeClass::OwnListener, format!("{host} is {address}, where hookwheel itself listens")),
+        }
     }
 
     async fn dial(&self, host: &str, vetted: &[SocketAddr], progress: &Progress) -> Result<TcpStream, ConnectError> {

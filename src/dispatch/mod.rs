@@ -32,8 +32,6 @@ use crate::limits;
 use crate::model::{EventId, Outcome, OutcomeClass, PhaseTimes, Webhook};
 use crate::time::{Stopwatch, UnixMillis, wall_now};
 
-pub use self::address::Refusal;
-
 /// One attempt to be made.
 #[derive(Clone, Debug)]
 pub struct Job {

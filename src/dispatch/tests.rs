@@ -198,7 +198,7 @@ async fn special_addresses_are_refused_however_they_are_written() {
     let own = listener.local_addr().unwrap();
     let settings = DispatchSettings { require_https: false, own_listeners: vec![own] };
     let strict = Dispatcher::with_roots(settings, RootCertStore::empty()).unwrap();
-    assert_eq!(strict.attempt(job(&format!("http://{own}/"))).await.class, OutcomeClass::AddressRefused);
+    assert_eq!(strict.attempt(job(&format!("http://{own}/"))).await.class, OutcomeClass::OwnListener);
     strict.reconfigure(DispatchSettings { require_https: true, own_listeners: Vec::new() });
     assert_eq!(strict.attempt(job(&format!("http://{own}/"))).await.class, OutcomeClass::UrlRefused);
 }
