@@ -229,7 +229,6 @@ impl Lists {
                 Ok(((due, key), row)) if numbers.is_none_or(|numbers| numbers.contains(&key.webhook)) => {
                     found.push(Standing::pending(due, key, &row));
                 }
-                }
                 Ok(_) => {}
                 Err(error) => bad = Some(TableError::from(error)),
             }

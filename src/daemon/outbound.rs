@@ -56,7 +56,10 @@ impl Outbound {
     fn read(&self, send: &Send) -> Result<Arc<Accepted>, Box<Outcome>> {
         let unreadable = |why: String| {
             tracing::error!(delivery = %crate::model::DeliveryId(send.key), why, "an event can't be read from the journal; nothing is sent for it");
-            Box::new(Outcome::new(OutcomeClass::BodyUnreadable, format!("the event can't be read from the journal, so nothing was sent: {why}")))
+            Box::new(Outcome::new(
+                OutcomeClass::BodyUnreadable,
+                format!("the event can't be read from the journal, so nothing was sent: {why}"),
+            ))
         };
         match self.reader.read(send.body) {
             Ok(found) => match found.fact {

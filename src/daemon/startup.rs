@@ -71,8 +71,14 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, events: &SyncSender<Event
     let store_writer = Writer::new(store.journal, store.view, store.history, config.ingest.idempotency_ms);
     let writer = spawn_writer(store_writer, writer_inbox, inbox.clone(), clock, Arc::clone(&data_dir), events.clone())?;
     checkpoint_regularly(&lists.table, &data_dir, events.clone())?;
-    let outbound =
-        Outbound { reader, dispatcher: dispatcher.clone(), inbox: inbox.clone(), metrics: Arc::clone(&metrics), clock, runtime: runtime.handle().clone() };
+    let outbound = Outbound {
+        reader,
+        dispatcher: dispatcher.clone(),
+        inbox: inbox.clone(),
+        metrics: Arc::clone(&metrics),
+        clock,
+        runtime: runtime.handle().clone(),
+    };
     let senders = spawn_senders(&outbound)?;
     let (paused, pauses) = mpsc::channel(limits::OPERATOR_PERMITS);
     let wheelhouse = Wheelhouse { engine, clock, orders, senders, paused, metrics: Arc::clone(&metrics), effects };
