@@ -29,46 +29,46 @@ use crate::time::{ScheduleClock, UnixMillis, wall_now};
 
 /// The daemon, as its front doors see it.
 #[derive(Clone)]
-pub struct House(pub Arc<Rooms>);
+pub(super) struct House(pub(super) Arc<Rooms>);
 
 /// Everything that answering needs.
-pub struct Rooms {
+pub(super) struct Rooms {
     /// The way to the engine.
-    pub inbox: Inbox,
+    pub(super) inbox: Inbox,
     /// Publications that may be inside at once.
-    pub ingest_permits: Arc<Semaphore>,
+    pub(super) ingest_permits: Arc<Semaphore>,
     /// Questions and commands that may be inside at once.
-    pub operator_permits: Arc<Semaphore>,
+    pub(super) operator_permits: Arc<Semaphore>,
     /// The webhooks.
-    pub registry: Mutex<Registry>,
+    pub(super) registry: Mutex<Registry>,
     /// One reload, or change of a webhook's state, at a time.
-    pub changes: tokio::sync::Mutex<()>,
+    pub(super) changes: tokio::sync::Mutex<()>,
     /// The settings of the doors.
-    pub doors: RwLock<Arc<DoorSettings>>,
+    pub(super) doors: RwLock<Arc<DoorSettings>>,
     /// The configuration in force.
-    pub config: RwLock<Arc<Config>>,
+    pub(super) config: RwLock<Arc<Config>>,
     /// How the last reload went.
-    pub configuration: Mutex<ConfigurationStatus>,
+    pub(super) configuration: Mutex<ConfigurationStatus>,
     /// What secrets and files of the configuration are read from.
-    pub environment: Environment,
+    pub(super) environment: Environment,
     /// Reads lists and single deliveries.
-    pub lists: Lists,
+    pub(super) lists: Lists,
     /// Posts deliveries.
-    pub dispatcher: Dispatcher,
+    pub(super) dispatcher: Dispatcher,
     /// Where the daemon listens.
-    pub listen: SocketAddr,
+    pub(super) listen: SocketAddr,
     /// The socket of the commands.
-    pub admin_socket: PathBuf,
+    pub(super) admin_socket: PathBuf,
     /// Where its data lies.
-    pub data_dir: PathBuf,
+    pub(super) data_dir: PathBuf,
     /// What opening found.
-    pub warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
     /// The time.
-    pub clock: ScheduleClock,
+    pub(super) clock: ScheduleClock,
     /// When the doors opened.
-    pub started: UnixMillis,
+    pub(super) started: UnixMillis,
     /// The daemon is ending.
-    pub draining: AtomicBool,
+    pub(super) draining: AtomicBool,
 }
 
 /// What the engine says about itself.
@@ -93,12 +93,12 @@ impl LaneReport {
 
 impl House {
     /// The registry, for a moment.
-    pub fn registry(&self) -> MutexGuard<'_, Registry> {
+    pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
         self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the engine something on its own thread.
-    pub async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Engine, &WriterStatus, UnixMillis) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
@@ -108,13 +108,13 @@ impl House {
     }
 
     /// Makes facts durable.
-    pub async fn commit(&self, facts: Vec<Fact>) -> Result<(), Refusal> {
+    pub(super) async fn commit(&self, facts: Vec<Fact>) -> Result<(), Refusal> {
         let (done, waits) = oneshot::channel();
         self.operate(Message::Operate { facts, done }, waits).await
     }
 
     /// Waits until the view has everything that was written before; at most two seconds, and then it has not.
-    pub async fn barrier(&self) -> Result<(), Refusal> {
+    pub(super) async fn barrier(&self) -> Result<(), Refusal> {
         let (done, waits) = oneshot::channel();
         let barrier = self.operate(Message::Barrier { done }, waits);
         let busy = || Refusal::Busy { detail: "the view is catching up with the journal".into(), retry_after_s: 1 };
@@ -132,7 +132,7 @@ impl House {
     }
 
     /// Writes down a webhook's changed state, and tells the engine whether it is paused now.
-    pub async fn change_state(&self, state: WebhookState) -> Result<(), Refusal> {
+    pub(super) async fn change_state(&self, state: WebhookState) -> Result<(), Refusal> {
         let number = state.number;
         self.commit(vec![Fact::Webhook(state.clone())]).await?;
         let paused = {

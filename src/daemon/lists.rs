@@ -21,15 +21,15 @@ use crate::time::UnixMillis;
 
 /// What lists are read from.
 #[derive(Clone)]
-pub struct Lists {
+pub(super) struct Lists {
     /// The queue.
-    pub table: Arc<SledTable>,
+    pub(super) table: Arc<SledTable>,
     /// Events and attempts.
-    pub reader: JournalReader<RealMedium>,
+    pub(super) reader: JournalReader<RealMedium>,
     /// The journal's directory.
-    pub medium: Arc<RealMedium>,
+    pub(super) medium: Arc<RealMedium>,
     /// What ended.
-    pub history: History,
+    pub(super) history: History,
 }
 
 /// Where a delivery stands, before its event is read.
@@ -97,7 +97,7 @@ impl After {
 ///
 /// # Errors
 /// [`Refusal`].
-pub async fn page(house: &House, filter: DeliveryFilter) -> Result<DeliveryPage, Refusal> {
+pub(super) async fn page(house: &House, filter: DeliveryFilter) -> Result<DeliveryPage, Refusal> {
     let after = After::parse(filter.after.as_deref())?;
     house.barrier().await?;
     let numbers = filter.webhook.as_ref().map(|id| house.registry().numbers_of(id));
@@ -117,7 +117,7 @@ pub async fn page(house: &House, filter: DeliveryFilter) -> Result<DeliveryPage,
 ///
 /// # Errors
 /// [`Refusal`].
-pub async fn detail(house: &House, DeliveryId(key): DeliveryId) -> Result<DeliveryDetail, Refusal> {
+pub(super) async fn detail(house: &House, DeliveryId(key): DeliveryId) -> Result<DeliveryDetail, Refusal> {
     house.barrier().await?;
     let pending = house.ask(move |engine, _, _| engine.delivery(key)).await?;
     let in_flight = pending.is_some_and(|(_, flying)| flying);
@@ -179,7 +179,7 @@ type Found = (Standing, Accepted, Option<Attempted>);
 impl Lists {
     /// Segments of the journal, and bytes of journal and view.
     #[must_use]
-    pub fn sizes(&self) -> (u64, u64) {
+    pub(super) fn sizes(&self) -> (u64, u64) {
         let names = self.medium.list().unwrap_or_default();
         let sizes = names.iter().filter_map(|name| self.medium.size_of(name).ok());
         let segments = names.iter().filter(|name| segment::parse_file_name(name).is_some()).count();

@@ -122,7 +122,7 @@ fn drain(running: Running, happened: &Receiver<Event>) -> Result<(), DaemonError
     house.0.draining.store(true, Ordering::Relaxed);
     house.0.inbox.put(Message::Input(Input::DrainBegan));
     // Nobody listens any more when every door has ended; that is no failure.
-    drop(closing.send(true));
+    let _ = closing.send(true);
     let stopwatch = Stopwatch::start();
     loop {
         let is_still = runtime.block_on(house.ask(|engine, _, _| engine.is_still())).unwrap_or(true);

@@ -19,24 +19,24 @@ use crate::time::{ScheduleClock, wall_now};
 
 /// What a sending thread works with.
 #[derive(Clone)]
-pub struct Outbound {
+pub(super) struct Outbound {
     /// Reads bodies.
-    pub reader: JournalReader<RealMedium>,
+    pub(super) reader: JournalReader<RealMedium>,
     /// Posts.
-    pub dispatcher: Dispatcher,
+    pub(super) dispatcher: Dispatcher,
     /// Where outcomes go.
-    pub inbox: Inbox,
+    pub(super) inbox: Inbox,
     /// Counts.
-    pub metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     /// The time.
-    pub clock: ScheduleClock,
+    pub(super) clock: ScheduleClock,
     /// Where attempts run.
-    pub runtime: Handle,
+    pub(super) runtime: Handle,
 }
 
 impl Outbound {
     /// Carries out orders until nobody gives any more.
-    pub fn run(self, orders: &Receiver<Send>) {
+    pub(super) fn run(self, orders: &Receiver<Send>) {
         // An event for many webhooks is read once for all that follow each other.
         let mut last: Option<(Locator, Arc<Accepted>)> = None;
         while let Ok(send) = orders.recv() {

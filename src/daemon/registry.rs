@@ -11,78 +11,78 @@ use crate::time::UnixMillis;
 
 /// The webhooks, known and in force.
 #[derive(Clone, Default)]
-pub struct Registry {
+pub(super) struct Registry {
     states: BTreeMap<WebhookNumber, WebhookState>,
     in_force: BTreeMap<WebhookNumber, Arc<Webhook>>,
     configured: UnixMillis,
 }
 
 /// What a configuration would make of a registry.
-pub struct Plan {
+pub(super) struct Plan {
     /// The registry afterwards.
-    pub registry: Registry,
+    pub(super) registry: Registry,
     /// States that are new or changed, to be made durable first.
-    pub states: Vec<WebhookState>,
+    pub(super) states: Vec<WebhookState>,
     /// Each change, in words; `{pending}` stands for what is pending for the webhook named beside it.
-    pub changes: Vec<(Option<WebhookNumber>, String)>,
+    pub(super) changes: Vec<(Option<WebhookNumber>, String)>,
 }
 
 impl Registry {
     /// What the store remembers.
     #[must_use]
-    pub fn new(states: BTreeMap<WebhookNumber, WebhookState>) -> Self {
+    pub(super) fn new(states: BTreeMap<WebhookNumber, WebhookState>) -> Self {
         Self { states, in_force: BTreeMap::new(), configured: UnixMillis(0) }
     }
 
     /// Every webhook in force.
-    pub fn in_force(&self) -> impl Iterator<Item = &Arc<Webhook>> {
+    pub(super) fn in_force(&self) -> impl Iterator<Item = &Arc<Webhook>> {
         self.in_force.values()
     }
 
     /// The webhook in force with that id.
     #[must_use]
-    pub fn find(&self, id: &WebhookId) -> Option<&Arc<Webhook>> {
+    pub(super) fn find(&self, id: &WebhookId) -> Option<&Arc<Webhook>> {
         self.in_force.values().find(|webhook| webhook.spec.id == *id)
     }
 
     /// The id behind a number, known for ever.
     #[must_use]
-    pub fn id_of(&self, number: WebhookNumber) -> Option<&WebhookId> {
+    pub(super) fn id_of(&self, number: WebhookNumber) -> Option<&WebhookId> {
         self.states.get(&number).map(|state| &state.id)
     }
 
     /// Every number that an id ever had; the same id has another after it was removed for good and came back.
     #[must_use]
-    pub fn numbers_of(&self, id: &WebhookId) -> HashSet<WebhookNumber> {
+    pub(super) fn numbers_of(&self, id: &WebhookId) -> HashSet<WebhookNumber> {
         self.states.values().filter(|state| state.id == *id).map(|state| state.number).collect()
     }
 
     /// What the store remembers of a webhook.
     #[must_use]
-    pub fn state(&self, number: WebhookNumber) -> Option<&WebhookState> {
+    pub(super) fn state(&self, number: WebhookNumber) -> Option<&WebhookState> {
         self.states.get(&number)
     }
 
     /// States that are not in force: orphaned, or removed and still being cancelled.
-    pub fn not_in_force(&self) -> impl Iterator<Item = &WebhookState> {
+    pub(super) fn not_in_force(&self) -> impl Iterator<Item = &WebhookState> {
         self.states.values().filter(|state| !self.in_force.contains_key(&state.number))
     }
 
     /// Webhooks that left the file longer than `grace_ms` ago and have not been removed yet.
     #[must_use]
-    pub fn expired_orphans(&self, now: UnixMillis, grace_ms: u64) -> Vec<WebhookState> {
+    pub(super) fn expired_orphans(&self, now: UnixMillis, grace_ms: u64) -> Vec<WebhookState> {
         let is_expired = |pause: &Pause| pause.reason == PauseReason::Orphaned && now.since_ms(pause.since) >= grace_ms;
         self.not_in_force().filter(|state| state.removed.is_none() && state.pauses.iter().any(is_expired)).cloned().collect()
     }
 
     /// Replaces a state, once it is durable.
-    pub fn put(&mut self, state: WebhookState) {
+    pub(super) fn put(&mut self, state: WebhookState) {
         self.states.insert(state.number, state);
     }
 
     /// Why a webhook sends nothing, its own definition included.
     #[must_use]
-    pub fn pauses(&self, number: WebhookNumber) -> Vec<Pause> {
+    pub(super) fn pauses(&self, number: WebhookNumber) -> Vec<Pause> {
         let mut pauses = self.states.get(&number).map(|state| state.pauses.clone()).unwrap_or_default();
         if self.in_force.get(&number).is_some_and(|webhook| webhook.spec.paused) {
             pauses.push(Pause { reason: PauseReason::Configured, since: self.configured, by: "configuration".into() });
@@ -92,13 +92,13 @@ impl Registry {
 
     /// Whether a webhook sends nothing.
     #[must_use]
-    pub fn is_paused(&self, number: WebhookNumber) -> bool {
+    pub(super) fn is_paused(&self, number: WebhookNumber) -> bool {
         !self.pauses(number).is_empty()
     }
 
     /// The state with one more pause, or `None` when it has that one already.
     #[must_use]
-    pub fn with_pause(&self, number: WebhookNumber, pause: Pause) -> Option<WebhookState> {
+    pub(super) fn with_pause(&self, number: WebhookNumber, pause: Pause) -> Option<WebhookState> {
         let mut state = self.states.get(&number)?.clone();
         if state.pauses.iter().any(|other| other.reason == pause.reason) {
             return None;
@@ -111,7 +111,7 @@ impl Registry {
     ///
     /// # Errors
     /// Those of `make_secret`.
-    pub fn plan<E>(&self, config: &Config, now: UnixMillis, mut make_secret: impl FnMut() -> Result<Secret, E>) -> Result<Plan, E> {
+    pub(super) fn plan<E>(&self, config: &Config, now: UnixMillis, mut make_secret: impl FnMut() -> Result<Secret, E>) -> Result<Plan, E> {
         let mut plan = Plan { registry: Self { configured: now, ..self.clone() }, states: Vec::new(), changes: Vec::new() };
         plan.registry.in_force.clear();
         let alive = self.states.values().filter(|state| state.removed.is_none()).map(|state| (state.id.clone(), state.number));

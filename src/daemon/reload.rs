@@ -18,7 +18,7 @@ use crate::time::wall_now;
 ///
 /// # Errors
 /// [`Refusal`] when the daemon is ending or its store fails.
-pub async fn reload(house: &House, dry_run: bool, by: &str) -> Result<ReloadReport, Refusal> {
+pub(super) async fn reload(house: &House, dry_run: bool, by: &str) -> Result<ReloadReport, Refusal> {
     let _one_at_a_time = house.0.changes.lock().await;
     let old = Arc::clone(&house.0.config.read().unwrap_or_else(PoisonError::into_inner));
     let (path, environment) = (old.path.clone(), house.0.environment.clone());
@@ -111,7 +111,7 @@ fn settings_changes(old: &Config, new: &Config) -> Vec<String> {
 
 /// What the engine needs of a configuration.
 #[must_use]
-pub fn engine_configuration(config: &Config, registry: &Registry) -> Configuration {
+pub(super) fn engine_configuration(config: &Config, registry: &Registry) -> Configuration {
     Configuration {
         catalog: Arc::new(config.catalog.clone()),
         webhooks: registry.in_force().map(|webhook| (Arc::clone(webhook), registry.is_paused(webhook.number))).collect(),
@@ -123,7 +123,7 @@ pub fn engine_configuration(config: &Config, registry: &Registry) -> Configurati
 
 /// What the front doors need of a configuration.
 #[must_use]
-pub fn door_settings(config: &Config) -> DoorSettings {
+pub(super) fn door_settings(config: &Config) -> DoorSettings {
     DoorSettings {
         catalog: Arc::new(config.catalog.clone()),
         tokens: config.tokens.as_slice().into(),
@@ -133,7 +133,7 @@ pub fn door_settings(config: &Config) -> DoorSettings {
 
 /// What the dispatcher needs of a configuration.
 #[must_use]
-pub fn dispatch_settings(config: &Config, listen: std::net::SocketAddr) -> DispatchSettings {
+pub(super) fn dispatch_settings(config: &Config, listen: std::net::SocketAddr) -> DispatchSettings {
     DispatchSettings { require_https: config.egress.require_https, own_listeners: vec![listen] }
 }
 
@@ -141,7 +141,7 @@ pub fn dispatch_settings(config: &Config, listen: std::net::SocketAddr) -> Dispa
 ///
 /// # Errors
 /// A sentence when the system gives none.
-pub fn fresh_secret() -> Result<Secret, String> {
+pub(super) fn fresh_secret() -> Result<Secret, String> {
     let mut key = vec![0; 32];
     aws_lc_rs::rand::fill(&mut key).map_err(|_| "the system gives no random bytes for a secret".to_owned())?;
     Secret::from_bytes(key)
@@ -151,7 +151,7 @@ pub fn fresh_secret() -> Result<Secret, String> {
 ///
 /// # Errors
 /// [`Refusal`] when the daemon is ending or its store fails.
-pub async fn remove_expired_orphans(house: &House) -> Result<(), Refusal> {
+pub(super) async fn remove_expired_orphans(house: &House) -> Result<(), Refusal> {
     let _one_at_a_time = house.0.changes.lock().await;
     let now = house.0.clock.now();
     let grace_ms = house.0.config.read().unwrap_or_else(PoisonError::into_inner).orphan_grace_ms;

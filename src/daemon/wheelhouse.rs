@@ -18,10 +18,10 @@ use crate::store::writer::{Answer, Order, WriterStatus};
 use crate::time::{ScheduleClock, Stopwatch, UnixMillis};
 
 /// A question about the engine's state, answered on its thread.
-pub type Question = Box<dyn FnOnce(&Engine, &WriterStatus, UnixMillis) + std::marker::Send>;
+pub(super) type Question = Box<dyn FnOnce(&Engine, &WriterStatus, UnixMillis) + std::marker::Send>;
 
 /// What reaches the engine's thread.
-pub enum Message {
+pub(super) enum Message {
     /// Something happened.
     Input(Input),
     /// Somebody wants events made durable.
@@ -57,11 +57,11 @@ pub enum Message {
 
 /// The way to the engine's thread.
 #[derive(Clone)]
-pub struct Inbox(pub SyncSender<Message>);
+pub(super) struct Inbox(pub(super) SyncSender<Message>);
 
 impl Inbox {
     /// Puts a message in. Nothing happens when the engine's thread has ended.
-    pub fn put(&self, message: Message) {
+    pub(super) fn put(&self, message: Message) {
         match self.0.try_send(message) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
             Err(TrySendError::Full(_)) => unreachable!("the inbox is as deep as the permits of all who may use it, asserted in limits"),
@@ -70,21 +70,21 @@ impl Inbox {
 }
 
 /// Everything that the engine's thread holds.
-pub struct Wheelhouse {
+pub(super) struct Wheelhouse {
     /// Who decides.
-    pub engine: Engine,
+    pub(super) engine: Engine,
     /// The time.
-    pub clock: ScheduleClock,
+    pub(super) clock: ScheduleClock,
     /// The writer's inbox.
-    pub orders: SyncSender<Order>,
+    pub(super) orders: SyncSender<Order>,
     /// Those who read bodies and send them.
-    pub senders: Vec<SyncSender<Send>>,
+    pub(super) senders: Vec<SyncSender<Send>>,
     /// Told when the engine pauses a webhook.
-    pub paused: tokio::sync::mpsc::Sender<(WebhookNumber, PauseReason)>,
+    pub(super) paused: tokio::sync::mpsc::Sender<(WebhookNumber, PauseReason)>,
     /// Counts.
-    pub metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     /// What was ordered before the thread began.
-    pub effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
 }
 
 #[derive(Default)]
@@ -106,7 +106,7 @@ impl Waiting {
 
 impl Wheelhouse {
     /// Runs until told to stop.
-    pub fn run(mut self, inbox: &Receiver<Message>) {
+    pub(super) fn run(mut self, inbox: &Receiver<Message>) {
         let mut waiting = Waiting::default();
         let mut effects = std::mem::take(&mut self.effects);
         loop {
@@ -169,7 +169,7 @@ impl Wheelhouse {
             Answer::Operated { ticket } | Answer::AtBarrier { ticket } => {
                 if let Some(done) = waiting.operations.remove(&ticket) {
                     // Whoever asked may have given up.
-                    drop(done.send(()));
+                    let _ = done.send(());
                 }
             }
         }
@@ -198,7 +198,7 @@ impl Wheelhouse {
                 }
                 Effect::PauseWebhook { webhook, reason } => {
                     // Full means that as many pauses are being written down already; the lane is paused in any case.
-                    drop(self.paused.try_send((webhook, reason)));
+                    let _ = self.paused.try_send((webhook, reason));
                 }
             }
         }

@@ -1,10 +1,11 @@
 //! The engine in virtual time, with a store that settles at once and endpoints that answer as told. It never waits for anything.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::testing::webhook;
 use super::*;
-use crate::model::{EventTypeName, Project, Rate, RetrySchedule, RetryStep};
+use crate::model::{Catalog, EventTypeName, Project, Rate, RetrySchedule, RetryStep, Webhook};
 
 const START: UnixMillis = UnixMillis(1_795_428_000_000);
 

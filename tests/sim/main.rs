@@ -1,1 +1,2 @@
+//! The simulator.
 fn main() {}
