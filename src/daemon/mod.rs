@@ -154,11 +154,11 @@ fn drain(running: Running, happened: &Receiver<Event>) -> Result<(), DaemonError
     if let Ok(Event::Fatal(why)) = happened.try_recv() {
         return Err(DaemonError::Failed(why));
     }
-    if ended && written {
-        Ok(())
-    } else {
-        Err(DaemonError::Failed("the daemon panicked while ending; what was acknowledged is safe".into()))
+    if !ended || !written {
+        return Err(DaemonError::Failed("the daemon panicked while ending; what was acknowledged is safe".into()));
     }
+    tracing::info!("ended; everything acknowledged is on disk");
+    Ok(())
 }
 
 /// Writes down that the engine paused a webhook.
