@@ -215,6 +215,7 @@ fn load(store: &Store, config: &Config, registry: &Registry, clock: ScheduleCloc
         let row = pending.row;
         entries.push(Entry { key: pending.key, body: row.body, due: pending.due.min(latest), attempts: row.attempts, round: row.round });
         if entries.len() == CHUNK {
+            notify(&[NotifyState::ExtendTimeoutUsec(60_000_000)]);
             engine.handle(now, Input::Loaded(std::mem::replace(&mut entries, Vec::with_capacity(CHUNK))), &mut effects);
         }
     });
