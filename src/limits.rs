@@ -54,6 +54,16 @@ pub const DELIVERIES_PER_PUBLICATION_MAX: usize = 1_000_000;
 pub const OUTCOME_CREDITS: usize = 16_384;
 /// Operator commands that may be inside the engine at once.
 pub const OPERATOR_PERMITS: usize = 64;
+/// A list waits at most this long for the view to have what was written before.
+pub const BARRIER_TIMEOUT_MS: u64 = 2000;
+/// Deliveries on one page of a list, unless fewer or more are asked for.
+pub const PAGE_DEFAULT: usize = 50;
+/// Deliveries on one page of a list at most.
+pub const PAGE_MAX: usize = 500;
+/// Rows that are looked at for one page of a list; a page that is not full then says where to go on.
+pub const PAGE_ROWS_MAX: usize = 20_000;
+/// Attempts of a timeline that are shown.
+pub const TIMELINE_MAX: usize = 1000;
 /// Due entries (or moved ones) that the engine handles in one call.
 pub const DUE_PER_CALL_MAX: usize = 1024;
 /// Depth of the engine's inbox: every permit that lets somebody speak to it, with its answer, and a tick.
@@ -65,6 +75,10 @@ pub const BODY_READERS: usize = 2;
 
 /// A recorded attempt waits at most this long for a sync.
 pub const APPEND_SYNC_DELAY_MS: u64 = 100;
+/// The view is made durable this often.
+pub const CHECKPOINT_EVERY_MS: u64 = 5000;
+/// Webhooks that are gone from the configuration are looked after this often.
+pub const ORPHANS_EVERY_MS: u64 = 1000;
 /// Facts that may be in the journal and not yet in the view; beyond it the writer applies before it accepts.
 pub const VIEW_LAG_MAX: usize = 65_536;
 /// Rows written to the view in one step.
@@ -103,6 +117,16 @@ pub const IDLE_PER_HOST: usize = 2;
 pub const IDLE_TIMEOUT_MS: u64 = 30_000;
 /// Connections to endpoints, idle ones included; beyond it the idle ones are dropped.
 pub const OUTGOING_CONNECTIONS_MAX: usize = 16_384;
+/// Different egress policies (sets of `allow_networks`) whose idle connections are kept; beyond it the idle ones are dropped.
+pub const EGRESS_POLICIES_MAX: usize = 1024;
+/// The answer that a name does not exist is remembered at most this long, whatever its zone says.
+pub const DNS_ABSENCE_KEPT_MS: u64 = 30_000;
+/// While more addresses wait to be tried, one is given at least this long to answer, where the attempt has so much time left.
+pub const CONNECT_SHARE_MIN_MS: u64 = 2000;
+/// A connection that no attempt waits for any more is given up this long after the time-out of the attempt that began it.
+pub const CONNECT_ALONE_MS: u64 = 1000;
+/// An HTTP/2 connection is asked whether it is alive this often, and given up when it has not answered this long after.
+pub const HTTP2_PING_MS: u64 = 5000;
 /// Addresses of one DNS answer that are considered.
 pub const RESOLVED_ADDRESSES_MAX: usize = 32;
 /// Attempts that may still run after SIGTERM, before they are given up.
@@ -125,7 +149,32 @@ pub const COMMAND_PAGE_MAX: usize = 500;
 
 const _: () = assert!(EMIT_BATCH_EVENTS <= REQUEST_EVENTS_MAX && EMIT_BATCH_BYTES <= REQUEST_SIZE_MAX);
 const _: () = assert!(EVENT_SIZE_MAX < EMIT_BATCH_BYTES, "every event that may be accepted fits into a request");
+/// Bytes of `webhooks.toml`.
+pub const CONFIG_SIZE_MAX: u64 = 32 * 1024 * 1024;
+/// Mistakes of one configuration that are told apart; of more, only the number is told.
+pub const MISTAKES_SHOWN_MAX: usize = 1000;
+/// The longest duration that a key of `webhooks.toml` may name, where no narrower bound holds: ten years.
+pub const DURATION_MAX_MS: u64 = 3650 * 24 * 3_600_000;
+/// The largest `[limits] max_connections`.
+pub const CONNECTIONS_MAX: u32 = 65_536;
+/// The largest count in a webhook's `rate`.
+pub const RATE_COUNT_MAX: u32 = 1_000_000;
+/// Characters of a webhook's title, a token's name or an event type's label.
+pub const TITLE_LENGTH_MAX: usize = 200;
+/// Characters of a webhook's URL.
+pub const URL_LENGTH_MAX: usize = 2048;
+/// Headers that a webhook may add.
+pub const HEADERS_MAX: usize = 32;
+/// Bytes of the name or the value of a header that a webhook adds.
+pub const HEADER_LENGTH_MAX: usize = 4096;
+/// Bytes of a file that holds a secret.
+pub const SECRET_FILE_SIZE_MAX: u64 = 4096;
+/// Bytes of a Unix socket's path: what `sun_path` takes besides its final zero (unix(7)).
+pub const SOCKET_PATH_LENGTH_MAX: usize = 107;
+
 const _: () = assert!(EVENT_SIZE_DEFAULT <= EVENT_SIZE_MAX);
+const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
+const _: () = assert!(RETRY_INTERVAL_MAX_MS <= DURATION_MAX_MS);
 const _: () = assert!(EVENT_SIZE_MAX <= REQUEST_SIZE_MAX);
 const _: () = assert!(REQUEST_SIZE_MAX <= REQUEST_BODIES_MAX);
 const _: () = assert!(IN_FLIGHT_DEFAULT <= IN_FLIGHT_MAX);

@@ -1,24 +1,61 @@
 //! The front door: arguments, one command, exit code. It never does anything itself.
 
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use hookwheel::cli::{self, Checked, House, HouseError};
+use hookwheel::config::{self, Config, Environment, Mistakes};
+use hookwheel::daemon::{self, DaemonError};
+use hookwheel::model::Catalog;
+use tracing_subscriber::EnvFilter;
 
 /// The house as this program knows it.
 struct Hookwheel;
 
 impl House for Hookwheel {
-    fn serve(&self, _config: Option<&Path>, _socket: Option<&Path>) -> Result<(), HouseError> {
-        Err(HouseError::Failed("this build has no daemon".into()))
+    fn serve(&self, config: Option<&Path>, socket: Option<&Path>) -> Result<(), HouseError> {
+        let path = config::find(config).map_err(HouseError::Failed)?;
+        log_to_stderr();
+        daemon::run(&path, socket).map_err(|error| match error {
+            DaemonError::Configuration(mistakes) => configuration(&mistakes),
+            DaemonError::Failed(why) => HouseError::Failed(why),
+        })
     }
 
-    fn check(&self, _config: Option<&Path>) -> Result<Checked, HouseError> {
-        Err(HouseError::Failed("this build reads no configuration".into()))
+    fn check(&self, config: Option<&Path>) -> Result<Checked, HouseError> {
+        let path = config::find(config).map_err(HouseError::Failed)?;
+        let config = Config::load(&path, &Environment::of_process()).map_err(|mistakes| configuration(&mistakes))?;
+        Ok(Checked {
+            path: path.display().to_string(),
+            webhooks: config.webhooks.len(),
+            projects: config.webhooks.iter().map(|webhook| &webhook.project).collect::<BTreeSet<_>>().len(),
+            event_types: config.catalog.types().len() - Catalog::built_in().types().len(),
+            tokens: config.tokens.len(),
+            warnings: Vec::new(),
+        })
     }
 
-    fn socket(&self, _config: Option<&Path>) -> PathBuf {
-        PathBuf::from("/run/hookwheel/admin.sock")
+    fn socket(&self, config: Option<&Path>) -> PathBuf {
+        let environment = Environment::of_process();
+        let configured = config::find(config).ok().and_then(|path| Config::load(&path, &environment).ok());
+        configured.map_or_else(|| config::default_socket(&environment), |config| config.server.admin_socket)
+    }
+}
+
+fn configuration(mistakes: &Mistakes) -> HouseError {
+    HouseError::Configuration(mistakes.to_string().lines().map(str::to_owned).collect())
+}
+
+/// `HOOKWHEEL_LOG` says what is logged, such as `debug` or `hookwheel::dispatch=debug`; under systemd the journal adds the time.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("HOOKWHEEL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().with_ansi(false).init();
+    } else {
+        log.with_ansi(std::io::stderr().is_terminal()).init();
     }
 }
 

@@ -9,7 +9,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::pending::{List, NodeNumber, Pending, Place};
+use super::list::List;
+use super::pending::{NodeNumber, Pending, Place};
 use crate::model::{OutcomeClass, Rate, Webhook, WebhookNumber};
 use crate::time::UnixMillis;
 

@@ -13,15 +13,16 @@
 //! [`limits::OUTCOME_CREDITS`], which every attempt in flight holds already; at that number, sending stops until records are synced.
 
 mod bulk;
+mod exchange;
 pub mod lanes;
+pub mod list;
 pub mod matching;
 pub mod pending;
 pub mod retry;
 pub mod wheel;
 
-use std::sync::Arc;
-
 use self::bulk::Removal;
+pub use self::exchange::{AttemptRecord, Configuration, Effect, Input, Reply, Send, Ticket};
 use self::lanes::{Lanes, Turn};
 use self::matching::Matching;
 use self::pending::{Entry, NodeNumber, Pending, Place};
@@ -29,167 +30,10 @@ use self::wheel::Wheel;
 use crate::limits;
 use crate::model::report::Counters;
 use crate::model::{
-    Attempt, Catalog, DeliveryKey, EventId, Locator, NewEvent, Next, Outcome, OutcomeClass, PauseReason, Proposal, Sequence, Settled,
-    Verdict, Webhook, WebhookNumber,
+    Attempt, DeliveryKey, EventId, Locator, NewEvent, Next, Outcome, OutcomeClass, PauseReason, Proposal, Sequence, Settled, Verdict,
+    WebhookNumber,
 };
 use crate::time::UnixMillis;
-
-/// Names a publication until it is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
-
-/// Something that happened.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Time passed.
-    Ticked,
-    /// There is a configuration; it replaces the one before.
-    Configured(Configuration),
-    /// Recovery found these deliveries pending. Comes before anything is published.
-    Loaded(Vec<Entry>),
-    /// Somebody wants these events made durable, all or none.
-    Published {
-        /// Who is to be answered.
-        ticket: Ticket,
-        /// The events, at least one.
-        events: Vec<NewEvent>,
-    },
-    /// The store settled a commit. These come in the order of the journal.
-    Committed {
-        /// The publication.
-        ticket: Ticket,
-        /// Every proposal of it, with its verdict.
-        settled: Vec<Settled>,
-    },
-    /// An attempt ended.
-    Attempted {
-        /// The delivery.
-        key: DeliveryKey,
-        /// What came of it.
-        outcome: Outcome,
-    },
-    /// So many records are durable.
-    Recorded(usize),
-    /// A webhook's pauses changed.
-    Paused {
-        /// Which.
-        webhook: WebhookNumber,
-        /// Whether it is paused now.
-        paused: bool,
-    },
-    /// A webhook was removed for good; the fact is durable. Its pending deliveries are cancelled in slices.
-    Removed {
-        /// Which.
-        webhook: WebhookNumber,
-        /// Who did it, and why.
-        by: String,
-    },
-    /// The daemon is ending: nothing new is accepted or sent.
-    DrainBegan,
-}
-
-/// What the engine needs of the configuration.
-#[derive(Clone, Debug)]
-pub struct Configuration {
-    /// The event types.
-    pub catalog: Arc<Catalog>,
-    /// The webhooks in force, and whether each is paused. A webhook that is missing here takes nothing new and is sent nothing.
-    pub webhooks: Vec<(Arc<Webhook>, bool)>,
-    /// Attempts at once, all webhooks.
-    pub max_in_flight: u32,
-    /// Pending deliveries, all webhooks.
-    pub max_pending: u32,
-    /// Pending deliveries of one webhook.
-    pub max_pending_per_webhook: u32,
-}
-
-/// Something to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Make these durable, all or none, and say so with [`Input::Committed`].
-    Commit {
-        /// The publication.
-        ticket: Ticket,
-        /// Its events with their deliveries.
-        batch: Vec<Proposal>,
-    },
-    /// Answer a publication.
-    Reply {
-        /// Which.
-        ticket: Ticket,
-        /// What to say.
-        reply: Reply,
-    },
-    /// Post a delivery and say what came of it with [`Input::Attempted`].
-    Send(Send),
-    /// Write down an attempt, soon; say so with [`Input::Recorded`].
-    RecordAttempt(AttemptRecord),
-    /// Write down that these deliveries were cancelled, each with the due time at which it stood; say so with [`Input::Recorded`].
-    RecordCancelled {
-        /// Which.
-        keys: Vec<(DeliveryKey, UnixMillis)>,
-        /// Who did it, and why.
-        by: String,
-    },
-    /// The engine paused a webhook; write that down.
-    PauseWebhook {
-        /// Which.
-        webhook: WebhookNumber,
-        /// Why.
-        reason: PauseReason,
-    },
-}
-
-/// The answer to a publication.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// Every event is durable: id, deliveries, and whether it was so before.
-    Durable(Vec<(EventId, u32, bool)>),
-    /// The events with these indexes were accepted before with other content; nothing was kept.
-    Conflicts(Vec<(usize, EventId)>),
-    /// The queue is full; nothing was kept.
-    QueueFull {
-        /// Pending deliveries.
-        pending: usize,
-        /// How many there may be.
-        max_pending: u32,
-    },
-    /// This one publication would make too many deliveries; nothing was kept.
-    TooManyDeliveries {
-        /// How many it would make.
-        deliveries: usize,
-    },
-    /// The daemon is ending; nothing was kept.
-    Draining,
-}
-
-/// An order to post one delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Send {
-    /// The delivery.
-    pub key: DeliveryKey,
-    /// Where it goes.
-    pub webhook: Arc<Webhook>,
-    /// Where the event lies.
-    pub body: Locator,
-    /// The attempt's number in its round, from 1.
-    pub attempt: u32,
-    /// When it was due.
-    pub due: UnixMillis,
-    /// Whether its lane had room when it came due, so that it ought to start at once.
-    pub prompt: bool,
-}
-
-/// An attempt to be written down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttemptRecord {
-    /// The delivery.
-    pub key: DeliveryKey,
-    /// Where the event lies.
-    pub body: Locator,
-    /// The attempt.
-    pub attempt: Attempt,
-}
 
 /// Who decides.
 pub struct Engine {

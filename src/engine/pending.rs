@@ -2,7 +2,7 @@
 //!
 //! An entry is a [`Node`] of 32 bytes in a chunked slab, found by its key through a sharded hash table of node numbers, so that growing
 //! never moves more than one shard at once. Every entry is linked into at most one list at a time (a wheel slot or a lane's queue) through one
-//! field of its node. Taking an entry out of the middle of a list would need a second link, so it is done lazily: the entry is marked dead, is not found
+//! field of its node ([`List`](super::list::List)). Taking an entry out of the middle of a list would need a second link, so it is done lazily: the entry is marked dead, is not found
 //! any more, and whoever walks the list next frees it.
 //!
 //! | word | bits | what |
@@ -221,6 +221,11 @@ impl Pending {
         node.0[0] = (node.0[0] & !PROMPT) | if prompt { PROMPT } else { 0 };
     }
 
+    /// Whether an entry was removed while it was in a list.
+    pub(super) fn is_dead(&self, node_number: NodeNumber) -> bool {
+        self.node(node_number).0[0] & DEAD != 0
+    }
+
     fn find_hashed(&self, hash: u64, key: DeliveryKey) -> Option<NodeNumber> {
         self.shards[shard_of(hash)].find(hash, |other| self.node(*other).key() == key).copied()
     }
@@ -238,18 +243,18 @@ impl Pending {
         number(self.allocated - 1)
     }
 
-    fn release(&mut self, node_number: NodeNumber) {
+    pub(super) fn release(&mut self, node_number: NodeNumber) {
         let free = self.free;
         *self.node_mut(node_number) = Node([0; 4]);
         self.set_link(node_number, free);
         self.free = node_number;
     }
 
-    fn link(&self, node_number: NodeNumber) -> NodeNumber {
+    pub(super) fn link(&self, node_number: NodeNumber) -> NodeNumber {
         low_32(self.node(node_number).0[3])
     }
 
-    fn set_link(&mut self, node_number: NodeNumber, link: NodeNumber) {
+    pub(super) fn set_link(&mut self, node_number: NodeNumber, link: NodeNumber) {
         let node = self.node_mut(node_number);
         node.0[3] = (node.0[3] & !u64::from(u32::MAX)) | u64::from(link);
     }
@@ -262,97 +267,6 @@ impl Pending {
         let index = node_number as usize;
         &mut self.chunks[index / CHUNK][index % CHUNK]
     }
-}
-
-/// A first-in-first-out list of entries, linked through their nodes. Dead ones in it are freed when they come to its front.
-#[derive(Clone, Copy, Debug)]
-pub struct List {
-    head: NodeNumber,
-    tail: NodeNumber,
-}
-
-impl Default for List {
-    fn default() -> Self {
-        Self { head: NONE, tail: NONE }
-    }
-}
-
-impl List {
-    /// Whether nothing is in it, not even a dead entry.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.head == NONE
-    }
-
-    /// Adds an entry behind all others.
-    pub fn push_back(&mut self, pending: &mut Pending, node_number: NodeNumber) {
-        pending.set_link(node_number, NONE);
-        match self.tail {
-            NONE => self.head = node_number,
-            tail => pending.set_link(tail, node_number),
-        }
-        self.tail = node_number;
-    }
-
-    /// Adds an entry before all others.
-    pub fn push_front(&mut self, pending: &mut Pending, node_number: NodeNumber) {
-        pending.set_link(node_number, self.head);
-        if self.tail == NONE {
-            self.tail = node_number;
-        }
-        self.head = node_number;
-    }
-
-    /// Takes the first node, dead or alive.
-    pub fn pop_any(&mut self, pending: &mut Pending) -> Option<Popped> {
-        let node_number = self.head;
-        if node_number == NONE {
-            return None;
-        }
-        self.head = pending.link(node_number);
-        if self.head == NONE {
-            self.tail = NONE;
-        }
-        if pending.node(node_number).0[0] & DEAD != 0 {
-            pending.release(node_number);
-            return Some(Popped::Dead);
-        }
-        pending.set_place(node_number, Place::Loose);
-        Some(Popped::Live(node_number))
-    }
-
-    /// Takes the first live entry.
-    pub fn pop_front(&mut self, pending: &mut Pending) -> Option<NodeNumber> {
-        loop {
-            if let Popped::Live(node_number) = self.pop_any(pending)? {
-                return Some(node_number);
-            }
-        }
-    }
-
-    /// The live entries in it, in order.
-    pub fn iter(self, pending: &Pending) -> impl Iterator<Item = NodeNumber> {
-        let step = |node: NodeNumber| (node != NONE).then_some(node);
-        std::iter::successors(step(self.head), move |node| step(pending.link(*node))).filter(|node| pending.node(*node).0[0] & DEAD == 0)
-    }
-
-    /// The first live entry; dead ones before it are freed.
-    pub fn front(&mut self, pending: &mut Pending) -> Option<NodeNumber> {
-        let place = pending.place(if self.head == NONE { return None } else { self.head });
-        let node_number = self.pop_front(pending)?;
-        pending.set_place(node_number, place);
-        self.push_front(pending, node_number);
-        Some(node_number)
-    }
-}
-
-/// What came off the front of a [`List`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Popped {
-    /// A live entry, now in no list.
-    Live(NodeNumber),
-    /// A dead one, now freed.
-    Dead,
 }
 
 impl Node {
@@ -422,10 +336,6 @@ fn hash_of(key: DeliveryKey) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, VecDeque};
-
-    use proptest::prelude::*;
-
     use super::*;
 
     fn entry(sequence: u64, webhook: u32, due: u64) -> Entry {
@@ -465,92 +375,5 @@ mod tests {
         }
         let bytes_each = pending.memory_bytes().div_ceil(pending.len());
         assert!(bytes_each <= 48, "{bytes_each} bytes a delivery");
-    }
-
-    #[derive(Clone, Debug)]
-    enum Action {
-        Insert(u64, u32),
-        RemoveLoose(u64, u32),
-        PushBack(u64, u32),
-        PushFront(u64, u32),
-        Pop,
-        Reissue(u64, u32),
-    }
-
-    fn action() -> impl Strategy<Value = Action> {
-        let key = (0..12_u64, 0..3_u32);
-        prop_oneof![
-            3 => key.clone().prop_map(|(s, w)| Action::Insert(s, w)),
-            2 => key.clone().prop_map(|(s, w)| Action::RemoveLoose(s, w)),
-            3 => key.clone().prop_map(|(s, w)| Action::PushBack(s, w)),
-            1 => key.clone().prop_map(|(s, w)| Action::PushFront(s, w)),
-            2 => Just(Action::Pop),
-            1 => key.prop_map(|(s, w)| Action::Reissue(s, w)),
-        ]
-    }
-
-    proptest! {
-        /// The table and one list against a `BTreeMap` and a `VecDeque`.
-        #[test]
-        fn the_table_is_a_map_and_a_list_is_a_queue(actions in proptest::collection::vec(action(), 1..200)) {
-            let mut pending = Pending::default();
-            let mut list = List::default();
-            let mut model: BTreeMap<DeliveryKey, Place> = BTreeMap::new();
-            let mut queue: VecDeque<DeliveryKey> = VecDeque::new();
-            for action in actions {
-                match action {
-                    Action::Insert(s, w) => {
-                        let new = entry(s, w, s * 10);
-                        prop_assert_eq!(pending.insert(new).is_some(), !model.contains_key(&new.key));
-                        model.entry(new.key).or_insert(Place::Loose);
-                    }
-                    Action::RemoveLoose(s, w) => {
-                        let key = entry(s, w, 0).key;
-                        if let Some(node) = pending.find(key) {
-                            pending.remove(node);
-                        }
-                        model.remove(&key);
-                        queue.retain(|other| *other != key);
-                    }
-                    Action::PushBack(s, w) | Action::PushFront(s, w) => {
-                        let key = entry(s, w, 0).key;
-                        if model.get(&key) == Some(&Place::Loose) {
-                            let node = pending.find(key).unwrap();
-                            pending.set_place(node, Place::Lane);
-                            model.insert(key, Place::Lane);
-                            if matches!(action, Action::PushBack(..)) {
-                                list.push_back(&mut pending, node);
-                                queue.push_back(key);
-                            } else {
-                                list.push_front(&mut pending, node);
-                                queue.push_front(key);
-                            }
-                        }
-                    }
-                    Action::Pop => {
-                        let front = list.front(&mut pending).map(|node| pending.entry(node).key);
-                        prop_assert_eq!(front, queue.front().copied());
-                        let popped = list.pop_front(&mut pending).map(|node| pending.entry(node).key);
-                        prop_assert_eq!(popped, queue.pop_front());
-                        popped.map(|key| model.insert(key, Place::Loose));
-                    }
-                    Action::Reissue(s, w) => {
-                        let key = entry(s, w, 0).key;
-                        if let Some(node) = pending.find(key) {
-                            let new = pending.reissue(node);
-                            prop_assert_eq!(pending.place(new), Place::Loose);
-                            model.insert(key, Place::Loose);
-                            queue.retain(|other| *other != key);
-                        }
-                    }
-                }
-                prop_assert_eq!(pending.len(), model.len());
-                for (key, place) in &model {
-                    let node = pending.find(*key).unwrap();
-                    prop_assert_eq!(pending.entry_at(node).unwrap().key, *key);
-                    prop_assert_eq!(pending.place(node), *place);
-                }
-            }
-        }
     }
 }

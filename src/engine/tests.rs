@@ -1,10 +1,11 @@
 //! The engine in virtual time, with a store that settles at once and endpoints that answer as told. It never waits for anything.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::testing::webhook;
 use super::*;
-use crate::model::{EventTypeName, Project, Rate, RetrySchedule, RetryStep};
+use crate::model::{Catalog, EventTypeName, Project, Rate, RetrySchedule, RetryStep, Webhook};
 
 const START: UnixMillis = UnixMillis(1_795_428_000_000);
 
@@ -336,7 +337,7 @@ fn gone_pauses_the_webhook_keeps_its_deliveries_and_resuming_goes_on() {
 fn beyond_its_limit_a_webhook_drops_loudly_and_beyond_the_total_acceptance_is_refused() {
     let mut world = World::new(Vec::new(), failure);
     world.configure(vec![webhook(1), webhook(2)], |configuration| {
-        (configuration.max_pending, configuration.max_pending_per_webhook) = (100, 30)
+        (configuration.max_pending, configuration.max_pending_per_webhook) = (100, 30);
     });
     world.publish(20);
     world.publish(20);

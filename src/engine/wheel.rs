@@ -10,7 +10,8 @@
 //!
 //! No call handles more than its budget: a slot of a million entries is moved down in pieces, and nothing behind it is yielded before it is through.
 
-use super::pending::{List, NodeNumber, Pending, Place, Popped};
+use super::list::{List, Popped};
+use super::pending::{NodeNumber, Pending, Place};
 use crate::time::UnixMillis;
 
 const BITS: u32 = 6;

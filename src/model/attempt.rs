@@ -23,6 +23,8 @@ pub enum OutcomeClass {
     UrlRefused,
     /// Every address of the host is in a refused range.
     AddressRefused,
+    /// The address is one of hookwheel's own listeners.
+    OwnListener,
     /// The host name does not exist.
     DnsNotFound,
     /// The host name could not be resolved.
@@ -61,13 +63,14 @@ pub enum OutcomeClass {
 
 impl OutcomeClass {
     /// Every class, in the order of the metric.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Success,
         Self::Gone,
         Self::Redirect,
         Self::Status,
         Self::UrlRefused,
         Self::AddressRefused,
+        Self::OwnListener,
         Self::DnsNotFound,
         Self::DnsFailed,
         Self::ConnectRefused,
@@ -97,6 +100,7 @@ impl OutcomeClass {
             Self::Status => "status",
             Self::UrlRefused => "url_refused",
             Self::AddressRefused => "address_refused",
+            Self::OwnListener => "own_listener",
             Self::DnsNotFound => "dns_not_found",
             Self::DnsFailed => "dns_failed",
             Self::ConnectRefused => "connect_refused",
@@ -114,6 +118,17 @@ impl OutcomeClass {
             Self::ResponseCutShort => "response_cut_short",
             Self::BodyUnreadable => "body_unreadable",
             Self::InternalError => "internal_error",
+        }
+    }
+
+    /// Why nothing was dialled, for the metric label `reason`; `None` when something was.
+    #[must_use]
+    pub const fn blocked_reason(self) -> Option<&'static str> {
+        match self {
+            Self::UrlRefused => Some("url"),
+            Self::AddressRefused => Some("special_range"),
+            Self::OwnListener => Some("own_listener"),
+            _ => None,
         }
     }
 

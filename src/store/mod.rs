@@ -1,4 +1,29 @@
-//! The cellar: blocking and durable. The journal is the truth; sled is the queue and the look-ups over it.
+//! The cellar: blocking and durable. The journal is the truth; sled is the queue and the look-ups over it. It never decides what is sent.
+//!
+//! # Why a journal in front of sled
+//! The delivery queue lives in sled 0.34.7, ordered by next-attempt time. Measured on ext4: its `flush` ends in `sync_file_range`, and 12 of 25 simulated power cuts
+//! destroyed the database; one flipped byte in the newest part of its file panics or loses data silently; a half-written snapshot makes the next open fail. So, as in etcd
+//! (a log before its B-tree) and every database, **facts are appended to the journal and synced, and the view is derived from it**. Whatever
+//! happens to the view, it can be thrown away and folded again.
+//!
+//! # The order of things
+//! 1. [`writer`] appends facts to the group in memory ([`journal`]), one write and one sync make them durable, and only then is anybody answered.
+//! 2. What is synced is folded into the [`view`], in small batches; the view's position moves in the last batch of a window only.
+//! 3. [`recovery`] reads what follows the view's position, cuts a torn tail that was never acknowledged, names what is damaged, and rebuilds the view when it does not fit.
+//!
+//! # Rules
+//! * Sequence numbers are consecutive, so a missing fact is always seen and can be named.
+//! * A delivery's key, (sequence of its event, number of its webhook), is its name for ever. Where its event lies, a
+//!   [`Locator`](crate::model::Locator), is found beside it.
+//! * After a failed write or sync nothing is known about the file: everything is refused, the process ends and the next start sorts it out. An fsync is never tried again.
+//! * Segments are never written to again once another was begun, and never used twice.
+//! * Idempotency is decided by the writer, in order, at append: it alone sees both the view and what is not in it yet.
+//!
+//! The byte tables are in [`journal::frame`], [`journal::segment`] and [`view::keys`], what is assumed of a disk in [`journal::medium`], the directory in [`data_dir`].
+//!
+//! # What is not here yet
+//! Segments are kept for ever (no retention), finished deliveries are listed from the newest two segments only, a full disk ends the daemon
+//! (what was acknowledged is safe), and there is no backup command.
 
 pub mod data_dir;
 pub mod fact;

@@ -391,7 +391,10 @@ pub fn run<M: Medium, T: Table>(
             answer(std::mem::take(&mut answers), writer.status());
         }
         while writer.must_apply() && writer.apply_step(&mut answers)? {}
+        let lag = writer.view().lag();
         let applied = writer.apply_step(&mut answers)?;
+        // Whoever looks at the status learns, too, that the view has caught up.
+        let caught_up = lag > 0 && writer.view().lag() == 0;
         writer.forget_old_ids(now())?;
         match prepared.try_recv() {
             Ok(Ok(spare)) => writer.take_spare(spare),
@@ -403,7 +406,7 @@ pub fn run<M: Medium, T: Table>(
         if let Some(job) = writer.spare_job() {
             prepare(job, spares.clone());
         }
-        if !answers.is_empty() {
+        if !answers.is_empty() || caught_up {
             answer(answers, writer.status());
         }
         if !open && !applied && writer.sync_at().is_none() && writer.view().lag() == 0 {

@@ -1,1 +1,5 @@
-fn main() {}
+//! Black-box tests of the real binary, and the rules of the house. They never look inside the process.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where by panicking")]
+
+mod rooms;

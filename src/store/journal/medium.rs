@@ -94,6 +94,14 @@ impl RealMedium {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         Ok(Self { path: path.to_owned() })
     }
+
+    /// Bytes of a file.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn size_of(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path.join(name))?.len())
+    }
 }
 
 impl Medium for RealMedium {

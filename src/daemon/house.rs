@@ -1,0 +1,380 @@
+//! What the daemon answers to its front doors. It asks the engine on the engine's own thread and reads the store beside it; it never changes a
+//! delivery by itself.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+
+use super::lists::Lists;
+use super::registry::Registry;
+use super::wheelhouse::{Inbox, Message};
+use crate::config::{Config, Environment};
+use crate::dispatch::Dispatcher;
+use crate::engine::lanes::{Lane, Tally};
+use crate::engine::{Engine, Input, Reply, matching};
+use crate::limits;
+use crate::model::report::{
+    ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryPage, ExplainedWebhook, Explanation, PublishedEvent, ReloadReport, Status,
+    StoreStatus, WebhookDetail, WebhookSummary,
+};
+use crate::model::{DeliveryId, EventTypeName, NewEvent, Pause, PauseReason, Project, Webhook, WebhookId, WebhookNumber};
+use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
+use crate::store::fact::{Fact, WebhookState};
+use crate::store::writer::WriterStatus;
+use crate::time::{ScheduleClock, UnixMillis, wall_now};
+
+/// The daemon, as its front doors see it.
+#[derive(Clone)]
+pub(super) struct House(pub(super) Arc<Rooms>);
+
+/// Everything that answering needs.
+pub(super) struct Rooms {
+    /// The way to the engine.
+    pub(super) inbox: Inbox,
+    /// Publications that may be inside at once.
+    pub(super) ingest_permits: Arc<Semaphore>,
+    /// Questions and commands that may be inside at once.
+    pub(super) operator_permits: Arc<Semaphore>,
+    /// The webhooks.
+    pub(super) registry: Mutex<Registry>,
+    /// One reload, or change of a webhook's state, at a time.
+    pub(super) changes: tokio::sync::Mutex<()>,
+    /// The settings of the doors.
+    pub(super) doors: RwLock<Arc<DoorSettings>>,
+    /// The configuration in force.
+    pub(super) config: RwLock<Arc<Config>>,
+    /// How the last reload went.
+    pub(super) configuration: Mutex<ConfigurationStatus>,
+    /// What secrets and files of the configuration are read from.
+    pub(super) environment: Environment,
+    /// Reads lists and single deliveries.
+    pub(super) lists: Lists,
+    /// Posts deliveries.
+    pub(super) dispatcher: Dispatcher,
+    /// Where the daemon listens.
+    pub(super) listen: SocketAddr,
+    /// The socket of the commands.
+    pub(super) admin_socket: PathBuf,
+    /// Where its data lies.
+    pub(super) data_dir: PathBuf,
+    /// What opening found.
+    pub(super) warnings: Vec<String>,
+    /// The time.
+    pub(super) clock: ScheduleClock,
+    /// When the doors opened.
+    pub(super) started: UnixMillis,
+    /// The daemon is ending.
+    pub(super) draining: AtomicBool,
+}
+
+/// What the engine says about itself.
+struct EngineReport {
+    status: Status,
+    lanes: Vec<(WebhookNumber, LaneReport)>,
+}
+
+#[derive(Default)]
+struct LaneReport {
+    pending: u64,
+    in_flight: u32,
+    window: u32,
+    tally: Tally,
+}
+
+impl LaneReport {
+    fn of(lane: &Lane) -> Self {
+        Self { pending: u64::from(lane.pending), in_flight: lane.in_flight, window: lane.window(), tally: lane.tally.clone() }
+    }
+}
+
+impl House {
+    /// The registry, for a moment.
+    pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the engine something on its own thread.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Engine, &WriterStatus, UnixMillis) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        let question = Box::new(move |engine: &Engine, writer: &WriterStatus, now| drop(answer.send(question(engine, writer, now))));
+        self.operate(Message::Ask(question), answered).await
+    }
+
+    /// Makes facts durable.
+    pub(super) async fn commit(&self, facts: Vec<Fact>) -> Result<(), Refusal> {
+        let (done, waits) = oneshot::channel();
+        self.operate(Message::Operate { facts, done }, waits).await
+    }
+
+    /// Waits until the view has everything that was written before; at most two seconds, and then it has not.
+    pub(super) async fn barrier(&self) -> Result<(), Refusal> {
+        let (done, waits) = oneshot::channel();
+        let barrier = self.operate(Message::Barrier { done }, waits);
+        let busy = || Refusal::Busy { detail: "the view is catching up with the journal".into(), retry_after_s: 1 };
+        tokio::time::timeout(Duration::from_millis(limits::BARRIER_TIMEOUT_MS), barrier).await.map_err(|_| busy())?
+    }
+
+    /// Sends a message under an operator's permit and waits for what it brings.
+    async fn operate<T>(&self, message: Message, answered: oneshot::Receiver<T>) -> Result<T, Refusal> {
+        let gone = || Refusal::Unavailable { detail: "the daemon is ending".into() };
+        let permit = self.0.operator_permits.acquire().await.map_err(|_| gone())?;
+        self.0.inbox.put(message);
+        let answer = answered.await.map_err(|_| gone());
+        drop(permit);
+        answer
+    }
+
+    /// Writes down a webhook's changed state, and tells the engine whether it is paused now.
+    pub(super) async fn change_state(&self, state: WebhookState) -> Result<(), Refusal> {
+        let number = state.number;
+        self.commit(vec![Fact::Webhook(state.clone())]).await?;
+        let paused = {
+            let mut registry = self.registry();
+            registry.put(state);
+            registry.is_paused(number)
+        };
+        self.0.inbox.put(Message::Input(Input::Paused { webhook: number, paused }));
+        Ok(())
+    }
+
+    async fn engine_report(&self) -> Result<EngineReport, Refusal> {
+        self.ask(|engine, writer, now| {
+            let status = Status {
+                counters: engine.counters(),
+                pending: engine.pending().len() as u64,
+                in_flight: u64::from(engine.in_flight()),
+                oldest_due_age_ms: engine.oldest_due_age_ms(now),
+                next_due: engine.next_due(),
+                store: StoreStatus {
+                    last_sequence: writer.last_sequence,
+                    view_lag: writer.view_lag as u64,
+                    segments: u64::from(writer.segment),
+                    ..StoreStatus::default()
+                },
+                ..Status::default()
+            };
+            EngineReport { status, lanes: engine.lanes().iter().map(|(number, lane)| (number, LaneReport::of(lane))).collect() }
+        })
+        .await
+    }
+
+    fn summary(&self, webhook: &Webhook, report: LaneReport) -> WebhookSummary {
+        let spec = &webhook.spec;
+        WebhookSummary {
+            id: spec.id.clone(),
+            title: spec.title.clone(),
+            project: spec.project.to_string(),
+            url: spec.url.to_string(),
+            events: spec.selectors.iter().map(|selector| selector.as_str().to_owned()).collect(),
+            origin: spec.origin,
+            place: spec.place.clone(),
+            pauses: self.registry().pauses(webhook.number),
+            pending: report.pending,
+            in_flight: report.in_flight,
+            window: report.window,
+            delivered: report.tally.delivered,
+            failed_attempts: report.tally.failed_attempts,
+            dropped: report.tally.dropped,
+            trouble: report.tally.trouble,
+        }
+    }
+
+    /// A webhook that is no longer in the configuration, but still has something pending.
+    fn summary_of_orphan(&self, state: &WebhookState, report: LaneReport) -> WebhookSummary {
+        WebhookSummary {
+            id: state.id.clone(),
+            title: "(no longer in the configuration)".into(),
+            project: String::new(),
+            url: String::new(),
+            events: Vec::new(),
+            origin: state.origin,
+            place: None,
+            pauses: state.pauses.clone(),
+            pending: report.pending,
+            in_flight: report.in_flight,
+            window: 0,
+            delivered: report.tally.delivered,
+            failed_attempts: report.tally.failed_attempts,
+            dropped: report.tally.dropped,
+            trouble: report.tally.trouble,
+        }
+    }
+
+    fn summaries(&self, lanes: Vec<(WebhookNumber, LaneReport)>) -> Vec<WebhookSummary> {
+        let mut lanes = lanes.into_iter().collect::<std::collections::HashMap<_, _>>();
+        let (in_force, orphans) = {
+            let registry = self.registry();
+            let orphans = registry.not_in_force().filter(|state| lanes.get(&state.number).is_some_and(|lane| lane.pending > 0));
+            (registry.in_force().cloned().collect::<Vec<_>>(), orphans.cloned().collect::<Vec<_>>())
+        };
+        let mut summaries =
+            in_force.iter().map(|webhook| self.summary(webhook, lanes.remove(&webhook.number).unwrap_or_default())).collect::<Vec<_>>();
+        summaries.extend(orphans.iter().map(|state| self.summary_of_orphan(state, lanes.remove(&state.number).unwrap_or_default())));
+        summaries
+    }
+
+    fn find(&self, id: &WebhookId) -> Result<Arc<Webhook>, Refusal> {
+        let found = self.registry().find(id).cloned();
+        found.ok_or_else(|| Refusal::NotFound { detail: format!("there is no webhook {id}; `hookwheel webhooks list` shows them all") })
+    }
+}
+
+impl Hallway for House {
+    fn settings(&self) -> Arc<DoorSettings> {
+        Arc::clone(&self.0.doors.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn not_ready(&self) -> Option<String> {
+        self.0.draining.load(Ordering::Relaxed).then(|| "the daemon is ending".to_owned())
+    }
+
+    async fn publish(&self, events: Vec<NewEvent>) -> Publication {
+        let refused = |detail: &str| Publication::Refused(Refusal::Unavailable { detail: detail.to_owned() });
+        let permit =
+            tokio::time::timeout(Duration::from_millis(limits::INGEST_WAIT_MS), Arc::clone(&self.0.ingest_permits).acquire_owned()).await;
+        let Ok(permit) = permit else {
+            let detail = format!("{} requests are being made durable already; nothing of this one was kept", limits::INGEST_PERMITS);
+            return Publication::Refused(Refusal::Busy { detail, retry_after_s: 1 });
+        };
+        let Ok(permit) = permit else { return refused("the daemon is ending; nothing was kept") };
+        let (reply, answered) = oneshot::channel();
+        self.0.inbox.put(Message::Publish { events, reply, permit });
+        match answered.await {
+            Err(_) => refused(
+                "the store failed before this could be made durable; whether it was kept is not known, so send it again with the same id",
+            ),
+            Ok(Reply::Draining) => refused("the daemon is ending; nothing was kept"),
+            Ok(Reply::Durable(events)) => {
+                let published = events.into_iter().map(|(id, deliveries, duplicate)| PublishedEvent { id, deliveries, duplicate });
+                Publication::Durable(published.collect())
+            }
+            Ok(Reply::Conflicts(conflicts)) => Publication::Conflicts(conflicts),
+            Ok(Reply::QueueFull { pending, max_pending }) => {
+                let detail = format!(
+                    "the queue is full: {pending} deliveries are pending, max_pending in [limits] is {max_pending}; nothing was kept"
+                );
+                Publication::Refused(Refusal::Busy { detail, retry_after_s: 30 })
+            }
+            Ok(Reply::TooManyDeliveries { deliveries }) => {
+                let most = limits::DELIVERIES_PER_PUBLICATION_MAX;
+                let detail = format!(
+                    "this request would make {deliveries} deliveries, at most {most} are made at once; send fewer events in one request"
+                );
+                Publication::Refused(Refusal::Invalid { detail })
+            }
+        }
+    }
+
+    async fn status(&self) -> Result<Status, Refusal> {
+        let EngineReport { mut status, lanes } = self.engine_report().await?;
+        status.version = env!("CARGO_PKG_VERSION").to_owned();
+        status.pid = std::process::id();
+        status.started = self.0.started;
+        status.draining = self.0.draining.load(Ordering::Relaxed);
+        status.store.data_dir = self.0.data_dir.display().to_string();
+        status.store.warnings.clone_from(&self.0.warnings);
+        status.configuration = self.0.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let rooms = Arc::clone(&self.0);
+        let sizes = tokio::task::spawn_blocking(move || rooms.lists.sizes()).await;
+        (status.store.segments, status.store.size_bytes) = sizes.unwrap_or_default();
+        status.webhooks = self.summaries(lanes);
+        status.webhooks.sort_by_key(|webhook| (webhook.trouble.is_none() && webhook.pauses.is_empty(), std::cmp::Reverse(webhook.pending)));
+        Ok(status)
+    }
+
+    async fn webhooks(&self) -> Result<Vec<WebhookSummary>, Refusal> {
+        let EngineReport { lanes, .. } = self.engine_report().await?;
+        Ok(self.summaries(lanes))
+    }
+
+    async fn webhook(&self, id: WebhookId) -> Result<WebhookDetail, Refusal> {
+        let webhook = self.find(&id)?;
+        let number = webhook.number;
+        let report = self.ask(move |engine, _, _| engine.lanes().get(number).map(LaneReport::of)).await?;
+        let guard = self.0.changes.lock().await;
+        let unseen = self.registry().state(number).filter(|state| webhook.spec.secret.is_none() && !state.secret_shown).cloned();
+        let mut secret = None;
+        if let Some(mut state) = unseen {
+            secret = state.generated_secret.as_ref().map(|secret| secret.expose_text().to_string());
+            state.secret_shown = true;
+            self.change_state(state).await?;
+        }
+        drop(guard);
+        let spec = &webhook.spec;
+        let attempts_total = spec.schedule.attempts_total();
+        Ok(WebhookDetail {
+            summary: self.summary(&webhook, report.unwrap_or_default()),
+            timeout_ms: spec.timeout_ms,
+            success: spec.success.to_string(),
+            attempts_total,
+            retry_intervals_ms: (1..attempts_total).filter_map(|attempt| spec.schedule.interval_after_ms(attempt)).collect(),
+            max_in_flight: spec.max_in_flight,
+            rate: spec.rate.map(|rate| rate.to_string()),
+            ordered: spec.ordered,
+            headers: spec.headers.iter().map(|(name, _)| name.clone()).collect(),
+            allow_networks: spec.allow_networks.iter().map(ToString::to_string).collect(),
+            secret,
+        })
+    }
+
+    async fn set_paused(&self, id: WebhookId, paused: bool, by: String) -> Result<WebhookSummary, Refusal> {
+        let webhook = self.find(&id)?;
+        let number = webhook.number;
+        let guard = self.0.changes.lock().await;
+        let state = if paused {
+            let pause = Pause { reason: PauseReason::Operator, since: wall_now(), by: by.clone() };
+            self.registry().with_pause(number, pause)
+        } else {
+            if webhook.spec.paused {
+                let place = webhook.spec.place.as_deref().unwrap_or("its definition");
+                return Err(Refusal::Conflict { detail: format!("{id} is paused by {place}; remove `paused = true` there and reload") });
+            }
+            self.registry()
+                .state(number)
+                .filter(|state| !state.pauses.is_empty())
+                .cloned()
+                .map(|state| WebhookState { pauses: Vec::new(), ..state })
+        };
+        if let Some(state) = state {
+            self.change_state(state).await?;
+            tracing::info!(webhook = %id, by, "{}", if paused { "paused" } else { "resumed" });
+        }
+        drop(guard);
+        let report = self.ask(move |engine, _, _| engine.lanes().get(number).map(LaneReport::of)).await?;
+        Ok(self.summary(&webhook, report.unwrap_or_default()))
+    }
+
+    async fn deliveries(&self, filter: DeliveryFilter) -> Result<DeliveryPage, Refusal> {
+        super::lists::page(self, filter).await
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, Refusal> {
+        super::lists::detail(self, id).await
+    }
+
+    async fn explain(&self, event_type: EventTypeName, project: Project) -> Result<Explanation, Refusal> {
+        let registry = self.registry().clone();
+        let explain = |webhook: &Arc<Webhook>| {
+            let explained = matching::explain(webhook, &event_type, &project);
+            match registry.pauses(webhook.number).first().filter(|_| explained.matches) {
+                Some(pause) => {
+                    ExplainedWebhook { because: format!("{}; the delivery would wait: {pause}", explained.because), ..explained }
+                }
+                None => explained,
+            }
+        };
+        let webhooks = registry.in_force().map(explain).collect();
+        Ok(Explanation { event_type, project, webhooks })
+    }
+
+    async fn reload(&self, dry_run: bool, by: String) -> Result<ReloadReport, Refusal> {
+        super::reload::reload(self, dry_run, &by).await
+    }
+}

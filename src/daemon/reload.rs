@@ -1,0 +1,168 @@
+//! A new configuration while the daemon runs: read, checked, planned, made durable, and only then put in force as a whole. A broken file changes nothing.
+
+use std::sync::{Arc, PoisonError};
+
+use super::house::House;
+use super::registry::{Plan, Registry};
+use super::wheelhouse::Message;
+use crate::config::{Config, Mistakes};
+use crate::dispatch::DispatchSettings;
+use crate::engine::{Configuration, Input};
+use crate::model::Secret;
+use crate::model::report::ReloadReport;
+use crate::server::hallway::{DoorSettings, Refusal};
+use crate::store::fact::{Fact, WebhookState};
+use crate::time::wall_now;
+
+/// Reads the configuration again and puts it in force, unless it is broken or this is a dry run. The errors of a broken file are in the report.
+///
+/// # Errors
+/// [`Refusal`] when the daemon is ending or its store fails.
+pub(super) async fn reload(house: &House, dry_run: bool, by: &str) -> Result<ReloadReport, Refusal> {
+    let _one_at_a_time = house.0.changes.lock().await;
+    let old = Arc::clone(&house.0.config.read().unwrap_or_else(PoisonError::into_inner));
+    let (path, environment) = (old.path.clone(), house.0.environment.clone());
+    let loaded = tokio::task::spawn_blocking(move || Config::load(&path, &environment)).await;
+    let config = match loaded.map_err(|_| Refusal::Unavailable { detail: "reading the configuration failed".into() })? {
+        Ok(config) => config,
+        Err(mistakes) => return Ok(refused(house, dry_run, &mistakes)),
+    };
+    let now = house.0.clock.now();
+    let plan = house.registry().plan(&config, now, fresh_secret).map_err(|detail| Refusal::Unavailable { detail })?;
+    let mut changes = words(house, &plan).await?;
+    changes.extend(settings_changes(&old, &config));
+    let report = ReloadReport { dry_run, changes, errors: Vec::new() };
+    if dry_run {
+        return Ok(report);
+    }
+    let Plan { registry, states, .. } = plan;
+    if !states.is_empty() {
+        house.commit(states.into_iter().map(Fact::Webhook).collect()).await?;
+    }
+    put_in_force(house, &old, config, registry);
+    tracing::info!(by, changes = report.changes.len(), "the configuration was reloaded");
+    for change in &report.changes {
+        tracing::info!("{change}");
+    }
+    Ok(report)
+}
+
+fn refused(house: &House, dry_run: bool, mistakes: &Mistakes) -> ReloadReport {
+    let errors = mistakes.to_string().lines().map(str::to_owned).collect::<Vec<_>>();
+    if !dry_run {
+        let mut status = house.0.configuration.lock().unwrap_or_else(PoisonError::into_inner);
+        status.last_reload_successful = false;
+        status.last_error = Some(errors.join("\n"));
+        for error in &errors {
+            tracing::error!("{error}");
+        }
+        tracing::error!("the configuration is broken and was not reloaded; the one before stays in force");
+    }
+    ReloadReport { dry_run, changes: Vec::new(), errors }
+}
+
+fn put_in_force(house: &House, old: &Config, config: Config, registry: Registry) {
+    let input = Input::Configured(engine_configuration(&config, &registry));
+    *house.registry() = registry;
+    house.0.inbox.put(Message::Input(input));
+    house.0.inbox.put(Message::SetIdempotencyWindow(config.ingest.idempotency_ms));
+    *house.0.doors.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(door_settings(&config));
+    if old.egress != config.egress {
+        house.0.dispatcher.reconfigure(dispatch_settings(&config, house.0.listen));
+    }
+    let mut status = house.0.configuration.lock().unwrap_or_else(PoisonError::into_inner);
+    (status.last_reload_successful, status.last_error, status.loaded) = (true, None, wall_now());
+    *house.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+}
+
+/// The plan's changes with the number of pending deliveries that each touches.
+async fn words(house: &House, plan: &Plan) -> Result<Vec<String>, Refusal> {
+    let numbers = plan.changes.iter().map(|(number, _)| *number).collect::<Vec<_>>();
+    let pending = house
+        .ask(move |engine, _, _| {
+            let of = |number| engine.lanes().get(number).map_or(0, |lane| lane.pending);
+            numbers.into_iter().map(|number| number.map_or(0, of)).collect::<Vec<_>>()
+        })
+        .await?;
+    Ok(plan.changes.iter().zip(pending).map(|((_, words), pending)| words.replace("{pending}", &pending.to_string())).collect())
+}
+
+fn settings_changes(old: &Config, new: &Config) -> Vec<String> {
+    let mut changes = Vec::new();
+    let needs_restart = [
+        ("[server] listen", old.server.listen != new.server.listen),
+        ("[server] admin_socket", old.server.admin_socket != new.server.admin_socket),
+        ("[server] data_dir", old.server.data_dir != new.server.data_dir),
+        ("[limits] max_connections", old.limits.max_connections != new.limits.max_connections),
+    ];
+    changes
+        .extend(needs_restart.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| format!("{key} changed, which takes a restart")));
+    let live = [
+        ("[limits]", old.limits != new.limits),
+        ("[ingest]", old.ingest != new.ingest),
+        ("[egress]", old.egress != new.egress),
+        ("[delivery] orphan_grace", old.orphan_grace_ms != new.orphan_grace_ms),
+        ("[[token]]", old.tokens != new.tokens),
+        ("[[event_type]]", old.catalog.types() != new.catalog.types()),
+    ];
+    changes.extend(live.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| format!("{key} changed")));
+    changes
+}
+
+/// What the engine needs of a configuration.
+#[must_use]
+pub(super) fn engine_configuration(config: &Config, registry: &Registry) -> Configuration {
+    Configuration {
+        catalog: Arc::new(config.catalog.clone()),
+        webhooks: registry.in_force().map(|webhook| (Arc::clone(webhook), registry.is_paused(webhook.number))).collect(),
+        max_in_flight: config.limits.max_in_flight,
+        max_pending: config.limits.max_pending,
+        max_pending_per_webhook: config.limits.max_pending_per_webhook,
+    }
+}
+
+/// What the front doors need of a configuration.
+#[must_use]
+pub(super) fn door_settings(config: &Config) -> DoorSettings {
+    DoorSettings {
+        catalog: Arc::new(config.catalog.clone()),
+        tokens: config.tokens.as_slice().into(),
+        max_event_size: config.limits.max_event_size,
+    }
+}
+
+/// What the dispatcher needs of a configuration.
+#[must_use]
+pub(super) fn dispatch_settings(config: &Config, listen: std::net::SocketAddr) -> DispatchSettings {
+    DispatchSettings { require_https: config.egress.require_https, own_listeners: vec![listen] }
+}
+
+/// A fresh key of 32 random bytes.
+///
+/// # Errors
+/// A sentence when the system gives none.
+pub(super) fn fresh_secret() -> Result<Secret, String> {
+    let mut key = vec![0; 32];
+    aws_lc_rs::rand::fill(&mut key).map_err(|_| "the system gives no random bytes for a secret".to_owned())?;
+    Secret::from_bytes(key)
+}
+
+/// Ends the grace of webhooks that have been gone from the file for too long: from here on they are removed for good and their deliveries are cancelled.
+///
+/// # Errors
+/// [`Refusal`] when the daemon is ending or its store fails.
+pub(super) async fn remove_expired_orphans(house: &House) -> Result<(), Refusal> {
+    let _one_at_a_time = house.0.changes.lock().await;
+    let now = house.0.clock.now();
+    let grace_ms = house.0.config.read().unwrap_or_else(PoisonError::into_inner).orphan_grace_ms;
+    let expired = house.registry().expired_orphans(now, grace_ms);
+    for state in expired {
+        let state = WebhookState { removed: Some(now), ..state };
+        tracing::warn!(webhook = %state.id, "gone from the configuration for longer than orphan_grace: its pending deliveries are cancelled");
+        house.commit(vec![Fact::Webhook(state.clone())]).await?;
+        let by = format!("configuration: {} was gone for longer than orphan_grace", state.id);
+        house.0.inbox.put(Message::Input(Input::Removed { webhook: state.number, by }));
+        house.registry().put(state);
+    }
+    Ok(())
+}

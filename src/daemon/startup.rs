@@ -1,0 +1,327 @@
+//! Opening the rooms: configuration, data directory, listeners, store, engine, doors, in this order. It never opens a door before everything behind it stands.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use super::house::{House, Rooms};
+use super::lists::Lists;
+use super::outbound::Outbound;
+use super::registry::{Plan, Registry};
+use super::wheelhouse::{Inbox, Message, Wheelhouse};
+use super::{DaemonError, Event, Running, notify, reload, write_pause};
+use crate::config::{Config, Environment};
+use crate::dispatch::Dispatcher;
+use crate::engine::pending::Entry;
+use crate::engine::{Effect, Engine, Input};
+use crate::limits;
+use crate::model::report::ConfigurationStatus;
+use crate::model::{PauseReason, WebhookNumber};
+use crate::server::{self, doors, metrics::Metrics};
+use crate::store::data_dir::DataDir;
+use crate::store::fact::Fact;
+use crate::store::journal::JournalOptions;
+use crate::store::journal::medium::RealMedium;
+use crate::store::journal::reader::JournalReader;
+use crate::store::recovery::{self, Opening, Recovered};
+use crate::store::view::sled::SledTable;
+use crate::store::view::{Table, TableError};
+use crate::store::writer::{self, Answer, Order, StoreError, Writer};
+use crate::time::{ScheduleClock, wall_now};
+
+type Store = Recovered<RealMedium, SledTable>;
+
+/// Opens everything. The doors are open when this returns.
+pub(super) fn open(path: &Path, socket: Option<&Path>, events: &SyncSender<Event>) -> Result<Running, DaemonError> {
+    let environment = Environment::of_process();
+    let mut config = Config::load(path, &environment).map_err(DaemonError::Configuration)?;
+    if let Some(socket) = socket {
+        config.server.admin_socket = socket.to_owned();
+    }
+    let data_dir = Arc::new(DataDir::take(&config.server.data_dir).map_err(DaemonError::failed)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::failed)?;
+    let (listener, admin) = runtime.block_on(bind(&config))?;
+    let listen = listener.local_addr().map_err(DaemonError::failed)?;
+    let medium = Arc::new(RealMedium::open(&data_dir.journal()).map_err(DaemonError::failed)?);
+    let mut store = open_store(&data_dir, &medium)?;
+    let clock = ScheduleClock::start(store.view.meta().latest);
+    let registry = register(&mut store, &config, &clock)?;
+    let (engine, effects) = load(&store, &config, &registry, clock)?;
+    let metrics = Arc::new(Metrics::new());
+    let reader = JournalReader::new(Arc::clone(&medium));
+    let lists = Lists { table: Arc::clone(store.view.table()), reader: reader.clone(), medium, history: store.history.clone() };
+    let warnings = std::mem::take(&mut store.warnings);
+    let dispatcher = {
+        let _inside = runtime.enter();
+        Dispatcher::new(reload::dispatch_settings(&config, listen)).map_err(DaemonError::failed)?
+    };
+    let (inbox, messages) = sync_channel(limits::ENGINE_INBOX);
+    let inbox = Inbox(inbox);
+    let (orders, writer_inbox) = sync_channel(limits::WRITER_INBOX);
+    let store_writer = Writer::new(store.journal, store.view, store.history, config.ingest.idempotency_ms);
+    let writer = spawn_writer(store_writer, writer_inbox, inbox.clone(), clock, Arc::clone(&data_dir), events.clone())?;
+    checkpoint_regularly(&lists.table, &data_dir, events.clone())?;
+    let outbound = Outbound {
+        reader,
+        dispatcher: dispatcher.clone(),
+        inbox: inbox.clone(),
+        metrics: Arc::clone(&metrics),
+        clock,
+        runtime: runtime.handle().clone(),
+    };
+    let senders = spawn_senders(&outbound)?;
+    let (paused, pauses) = mpsc::channel(limits::OPERATOR_PERMITS);
+    let wheelhouse = Wheelhouse { engine, clock, orders, senders, paused, metrics: Arc::clone(&metrics), effects };
+    let engine = spawn_guarded("hookwheel-engine", events.clone(), move || {
+        wheelhouse.run(&messages);
+        Ok(())
+    })?;
+    let house = house(config, path, registry, Parts { inbox, environment, lists, dispatcher, listen, warnings, clock });
+    drop(runtime.spawn(write_pauses(house.clone(), pauses)));
+    drop(runtime.spawn(watch_orphans(house.clone())));
+    let (closing, doors) = open_doors(&runtime, listener, admin, &house, metrics);
+    tracing::info!(%listen, admin_socket = %house.0.admin_socket.display(), data_dir = %house.0.data_dir.display(), "ready");
+    Ok(Running { house, runtime, closing, doors, engine, writer })
+}
+
+/// What the house is made of besides its configuration.
+struct Parts {
+    inbox: Inbox,
+    environment: Environment,
+    lists: Lists,
+    dispatcher: Dispatcher,
+    listen: SocketAddr,
+    warnings: Vec<String>,
+    clock: ScheduleClock,
+}
+
+fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House {
+    let Parts { inbox, environment, lists, dispatcher, listen, warnings, clock } = parts;
+    let path = path.display().to_string();
+    let configuration = ConfigurationStatus { path, loaded: wall_now(), last_reload_successful: true, last_error: None };
+    House(Arc::new(Rooms {
+        inbox,
+        ingest_permits: Arc::new(Semaphore::new(limits::INGEST_PERMITS)),
+        operator_permits: Arc::new(Semaphore::new(limits::OPERATOR_PERMITS)),
+        registry: Mutex::new(registry),
+        changes: tokio::sync::Mutex::new(()),
+        doors: RwLock::new(Arc::new(reload::door_settings(&config))),
+        admin_socket: config.server.admin_socket.clone(),
+        data_dir: config.server.data_dir.clone(),
+        config: RwLock::new(Arc::new(config)),
+        configuration: Mutex::new(configuration),
+        environment,
+        lists,
+        dispatcher,
+        listen,
+        warnings,
+        clock,
+        started: wall_now(),
+        draining: AtomicBool::new(false),
+    }))
+}
+
+type Doors = (watch::Sender<bool>, Vec<tokio::task::JoinHandle<()>>);
+
+fn open_doors(runtime: &Runtime, listener: TcpListener, admin: UnixListener, house: &House, metrics: Arc<Metrics>) -> Doors {
+    let (closing, closed) = watch::channel(false);
+    let (max_connections, is_loopback) = {
+        let config = house.0.config.read().unwrap_or_else(PoisonError::into_inner);
+        (config.limits.max_connections, house.0.listen.ip().to_canonical().is_loopback())
+    };
+    let router = server::listener_router(house.clone(), metrics, is_loopback);
+    let doors = vec![
+        runtime.spawn(doors::serve_listener(listener, router, max_connections, closed.clone())),
+        runtime.spawn(doors::serve_admin(admin, server::admin_router(house.clone()), closed)),
+    ];
+    (closing, doors)
+}
+
+/// Binds both doors; a socket that systemd passed is taken for the listener.
+async fn bind(config: &Config) -> Result<(TcpListener, UnixListener), DaemonError> {
+    let passed = listenfd::ListenFd::from_env().take_tcp_listener(0).map_err(DaemonError::failed)?;
+    let listener = match passed {
+        Some(listener) => {
+            listener.set_nonblocking(true).map_err(DaemonError::failed)?;
+            TcpListener::from_std(listener).map_err(DaemonError::failed)?
+        }
+        None => doors::bind_listener(config.server.listen).await.map_err(DaemonError::failed)?,
+    };
+    let admin = doors::bind_admin_socket(&config.server.admin_socket).map_err(DaemonError::failed)?;
+    Ok((listener, admin))
+}
+
+fn open_store(data_dir: &DataDir, medium: &Arc<RealMedium>) -> Result<Store, DaemonError> {
+    let open_table = |opening| match opening {
+        Opening::Existing if data_dir.view_is_marked_damaged() => Err(TableError("it failed when it was used last".into())),
+        Opening::Existing => SledTable::open(&data_dir.view()),
+        Opening::Fresh => {
+            data_dir.delete_view().map_err(|error| TableError(error.to_string()))?;
+            SledTable::open(&data_dir.view())
+        }
+    };
+    let mut progress = |what: String| {
+        tracing::info!("opening the store: {what}");
+        // More time than the next step can take, each time that one was taken.
+        notify(&[NotifyState::ExtendTimeoutUsec(60_000_000), NotifyState::Status(&what)]);
+    };
+    let store = recovery::open(Arc::clone(medium), JournalOptions::default(), open_table, &mut progress).map_err(DaemonError::failed)?;
+    for warning in &store.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(store)
+}
+
+/// Brings the webhooks that the store knows together with those that the configuration names, durably.
+fn register(store: &mut Store, config: &Config, clock: &ScheduleClock) -> Result<Registry, DaemonError> {
+    let known = Registry::new(std::mem::take(&mut store.webhooks));
+    let Plan { registry, states, changes } = known.plan(config, clock.now(), reload::fresh_secret).map_err(DaemonError::Failed)?;
+    let facts = states.into_iter().map(Fact::Webhook).collect::<Vec<_>>();
+    for chunk in facts.chunks(limits::BULK_SLICE_KEYS) {
+        let places = store.journal.append(chunk).map_err(DaemonError::failed)?;
+        store.journal.sync().map_err(DaemonError::failed)?;
+        for (place, fact) in places.into_iter().zip(chunk) {
+            store.view.fold(place, fact);
+        }
+    }
+    for (_, change) in changes.iter().filter(|(_, change)| !change.starts_with("added")) {
+        tracing::info!("{}", change.replace("{pending} ", ""));
+    }
+    Ok(registry)
+}
+
+/// An engine that knows everything that is pending, and what it ordered already.
+///
+/// Due times need no clamping: each lies at most [`limits::RETRY_INTERVAL_MAX_MS`] and an hour behind a moment that the journal knows, and the
+/// schedule clock never starts before the latest of those, whatever the wall clock said when they were written down.
+fn load(store: &Store, config: &Config, registry: &Registry, clock: ScheduleClock) -> Result<(Engine, Vec<Effect>), DaemonError> {
+    const CHUNK: usize = 4096;
+    let now = clock.now();
+    let mut engine = Engine::new(now);
+    let mut effects = Vec::new();
+    engine.handle(now, Input::Configured(reload::engine_configuration(config, registry)), &mut effects);
+    let ordered = registry.in_force().filter(|webhook| webhook.spec.ordered).map(|webhook| webhook.number).collect::<HashSet<_>>();
+    let (mut entries, mut entries_in_order) = (Vec::with_capacity(CHUNK), Vec::new());
+    let result = recovery::read_queue(store.view.table().as_ref(), |pending| {
+        let row = pending.row;
+        let entry = Entry { key: pending.key, body: row.body, due: pending.due, attempts: row.attempts, round: row.round };
+        if ordered.contains(&pending.key.webhook) {
+            entries_in_order.push(entry);
+            return;
+        }
+        entries.push(entry);
+        if entries.len() == CHUNK {
+            notify(&[NotifyState::ExtendTimeoutUsec(60_000_000)]);
+            engine.handle(now, Input::Loaded(std::mem::replace(&mut entries, Vec::with_capacity(CHUNK))), &mut effects);
+        }
+    });
+    result.map_err(DaemonError::failed)?;
+    engine.handle(now, Input::Loaded(entries), &mut effects);
+    // The queue is in the order of due times, in which the head of an ordered webhook, tried before, may come last.
+    entries_in_order.sort_by_key(|entry| entry.key.sequence);
+    engine.handle(now, Input::Loaded(entries_in_order), &mut effects);
+    for state in registry.not_in_force().filter(|state| state.removed.is_some()) {
+        let by = format!("configuration: {} was gone for longer than orphan_grace", state.id);
+        engine.handle(now, Input::Removed { webhook: state.number, by }, &mut effects);
+    }
+    tracing::info!(pending = engine.pending().len(), "the queue is loaded");
+    Ok((engine, effects))
+}
+
+fn spawn_writer(
+    store_writer: Writer<RealMedium, SledTable>,
+    orders: std::sync::mpsc::Receiver<Order>,
+    inbox: Inbox,
+    clock: ScheduleClock,
+    data_dir: Arc<DataDir>,
+    events: SyncSender<Event>,
+) -> Result<JoinHandle<()>, DaemonError> {
+    let answer = move |answers: Vec<Answer>, status| inbox.put(Message::Answers(answers, status));
+    spawn_guarded("hookwheel-writer", events, move || {
+        let result = writer::run(store_writer, &orders, || clock.now(), answer);
+        if let Err(StoreError::View(error)) = &result {
+            mark_damaged(&data_dir, error);
+        }
+        result.map_err(|error| error.to_string())
+    })
+}
+
+/// Makes the view durable every few seconds, so that the next start has little to catch up with. Nothing depends on it.
+fn checkpoint_regularly(table: &Arc<SledTable>, data_dir: &Arc<DataDir>, events: SyncSender<Event>) -> Result<(), DaemonError> {
+    // Weak: this thread must not keep the view open when the daemon ends.
+    let (table, data_dir) = (Arc::downgrade(table), Arc::clone(data_dir));
+    let work = move || {
+        loop {
+            std::thread::sleep(Duration::from_millis(limits::CHECKPOINT_EVERY_MS));
+            let Some(table) = table.upgrade() else { return };
+            if let Err(error) = table.checkpoint() {
+                mark_damaged(&data_dir, &error);
+                drop(events.try_send(Event::Fatal(error.to_string())));
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("hookwheel-checkpoint".into()).spawn(work).map(drop).map_err(DaemonError::failed)
+}
+
+fn mark_damaged(data_dir: &DataDir, error: &TableError) {
+    if let Err(mark) = data_dir.mark_view_damaged(&error.to_string()) {
+        tracing::error!(%mark, "the mark that makes the next start rebuild the view could not be left; delete the directory view by hand");
+    }
+}
+
+fn spawn_senders(outbound: &Outbound) -> Result<Vec<SyncSender<crate::engine::Send>>, DaemonError> {
+    let mut senders = Vec::with_capacity(limits::BODY_READERS);
+    for _ in 0..limits::BODY_READERS {
+        let (sender, orders) = sync_channel(limits::IN_FLIGHT_MAX as usize);
+        let outbound = outbound.clone();
+        let thread = std::thread::Builder::new().name("hookwheel-sender".into());
+        thread.spawn(move || outbound.run(&orders)).map_err(DaemonError::failed)?;
+        senders.push(sender);
+    }
+    Ok(senders)
+}
+
+/// A thread whose failure or panic ends the process.
+fn spawn_guarded(
+    name: &'static str,
+    events: SyncSender<Event>,
+    work: impl FnOnce() -> Result<(), String> + Send + 'static,
+) -> Result<JoinHandle<()>, DaemonError> {
+    let guarded = move || {
+        let why = match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(())) => return,
+            Ok(Err(why)) => why,
+            Err(_) => format!("the thread {name} panicked: a defect of hookwheel. What was acknowledged is safe; start it again"),
+        };
+        // The main thread ends the process for whichever comes first.
+        drop(events.try_send(Event::Fatal(why)));
+    };
+    std::thread::Builder::new().name(name.into()).spawn(guarded).map_err(DaemonError::failed)
+}
+
+async fn write_pauses(house: House, mut pauses: mpsc::Receiver<(WebhookNumber, PauseReason)>) {
+    while let Some((webhook, reason)) = pauses.recv().await {
+        write_pause(&house, webhook, reason).await;
+    }
+}
+
+async fn watch_orphans(house: House) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(limits::ORPHANS_EVERY_MS)).await;
+        if let Err(refusal) = reload::remove_expired_orphans(&house).await {
+            tracing::debug!(?refusal, "orphans could not be looked after");
+        }
+    }
+}

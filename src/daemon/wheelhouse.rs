@@ -1,0 +1,222 @@
+//! The engine's thread: takes in what happened, lets the engine decide, carries out its orders. It never decides and never waits for anybody.
+//!
+//! Whoever speaks to it holds a permit, and so does everything that it orders; every queue is as deep as its permits, so no send here can find one full.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::engine::{AttemptRecord, Effect, Engine, Input, Reply, Send, Ticket};
+use crate::limits;
+use crate::model::{NewEvent, PauseReason, WebhookNumber};
+use crate::server::metrics::Metrics;
+use crate::store::fact::{Attempted, Cancelled, Fact};
+use crate::store::writer::{Answer, Order, WriterStatus};
+use crate::time::{ScheduleClock, Stopwatch, UnixMillis};
+
+/// A question about the engine's state, answered on its thread.
+pub(super) type Question = Box<dyn FnOnce(&Engine, &WriterStatus, UnixMillis) + std::marker::Send>;
+
+/// What reaches the engine's thread.
+pub(super) enum Message {
+    /// Something happened.
+    Input(Input),
+    /// Somebody wants events made durable.
+    Publish {
+        /// The events.
+        events: Vec<NewEvent>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Reply>,
+        /// Given back when the publication is answered.
+        permit: OwnedSemaphorePermit,
+    },
+    /// The daemon wants facts made durable.
+    Operate {
+        /// The facts.
+        facts: Vec<Fact>,
+        /// Told when they are.
+        done: oneshot::Sender<()>,
+    },
+    /// The daemon wants the view to have everything written so far.
+    Barrier {
+        /// Told when it has.
+        done: oneshot::Sender<()>,
+    },
+    /// A new idempotency window, in milliseconds.
+    SetIdempotencyWindow(u64),
+    /// Somebody wants to know something.
+    Ask(Question),
+    /// The writer answered.
+    Answers(Vec<Answer>, WriterStatus),
+    /// The end.
+    Stop,
+}
+
+/// The way to the engine's thread.
+#[derive(Clone)]
+pub(super) struct Inbox(pub(super) SyncSender<Message>);
+
+impl Inbox {
+    /// Puts a message in. Nothing happens when the engine's thread has ended.
+    pub(super) fn put(&self, message: Message) {
+        match self.0.try_send(message) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => unreachable!("the inbox is as deep as the permits of all who may use it, asserted in limits"),
+        }
+    }
+}
+
+/// Everything that the engine's thread holds.
+pub(super) struct Wheelhouse {
+    /// Who decides.
+    pub(super) engine: Engine,
+    /// The time.
+    pub(super) clock: ScheduleClock,
+    /// The writer's inbox.
+    pub(super) orders: SyncSender<Order>,
+    /// Those who read bodies and send them.
+    pub(super) senders: Vec<SyncSender<Send>>,
+    /// Told when the engine pauses a webhook.
+    pub(super) paused: tokio::sync::mpsc::Sender<(WebhookNumber, PauseReason)>,
+    /// Counts.
+    pub(super) metrics: Arc<Metrics>,
+    /// What was ordered before the thread began.
+    pub(super) effects: Vec<Effect>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    last_ticket: u64,
+    publications: HashMap<u64, (oneshot::Sender<Reply>, OwnedSemaphorePermit)>,
+    commits: HashMap<u64, Stopwatch>,
+    operations: HashMap<u64, oneshot::Sender<()>>,
+    next_sender: usize,
+    writer: WriterStatus,
+}
+
+impl Waiting {
+    fn ticket(&mut self) -> u64 {
+        self.last_ticket += 1;
+        self.last_ticket
+    }
+}
+
+impl Wheelhouse {
+    /// Runs until told to stop.
+    pub(super) fn run(mut self, inbox: &Receiver<Message>) {
+        let mut waiting = Waiting::default();
+        let mut effects = std::mem::take(&mut self.effects);
+        loop {
+            self.carry_out(&mut effects, &mut waiting);
+            let message = match inbox.recv_timeout(self.patience()) {
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => Message::Input(Input::Ticked),
+            };
+            self.take(message, &mut effects, &mut waiting);
+        }
+    }
+
+    /// How long nothing needs to be done.
+    fn patience(&self) -> Duration {
+        let until_next_ms = self.engine.next_wakeup().map_or(limits::WAKEUP_MAX_MS, |at| at.since_ms(self.clock.now()));
+        Duration::from_millis(until_next_ms.min(limits::WAKEUP_MAX_MS))
+    }
+
+    fn take(&mut self, message: Message, effects: &mut Vec<Effect>, waiting: &mut Waiting) {
+        let now = self.clock.now();
+        match message {
+            Message::Input(input) => self.engine.handle(now, input, effects),
+            Message::Publish { events, reply, permit } => {
+                let ticket = waiting.ticket();
+                waiting.publications.insert(ticket, (reply, permit));
+                self.engine.handle(now, Input::Published { ticket: Ticket(ticket), events }, effects);
+            }
+            Message::Operate { facts, done } => {
+                let ticket = waiting.ticket();
+                waiting.operations.insert(ticket, done);
+                self.order(Order::Operate { ticket, facts });
+            }
+            Message::Barrier { done } => {
+                let ticket = waiting.ticket();
+                waiting.operations.insert(ticket, done);
+                self.order(Order::Barrier { ticket });
+            }
+            Message::SetIdempotencyWindow(window_ms) => self.order(Order::SetIdempotencyWindow { window_ms }),
+            Message::Ask(question) => question(&self.engine, &waiting.writer, now),
+            Message::Answers(answers, status) => {
+                waiting.writer = status;
+                for answer in answers {
+                    self.answered(answer, now, effects, waiting);
+                }
+            }
+            Message::Stop => {}
+        }
+    }
+
+    fn answered(&mut self, answer: Answer, now: UnixMillis, effects: &mut Vec<Effect>, waiting: &mut Waiting) {
+        match answer {
+            Answer::Committed { ticket, settled } => {
+                if let Some(stopwatch) = waiting.commits.remove(&ticket) {
+                    self.metrics.commit_took_us(stopwatch.elapsed_us());
+                }
+                self.engine.handle(now, Input::Committed { ticket: Ticket(ticket), settled }, effects);
+            }
+            Answer::Recorded(count) => self.engine.handle(now, Input::Recorded(count), effects),
+            Answer::Operated { ticket } | Answer::AtBarrier { ticket } => {
+                if let Some(done) = waiting.operations.remove(&ticket) {
+                    // Whoever asked may have given up.
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effects: &mut Vec<Effect>, waiting: &mut Waiting) {
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Commit { ticket: Ticket(ticket), batch } => {
+                    waiting.commits.insert(ticket, Stopwatch::start());
+                    self.order(Order::Commit { ticket, batch });
+                }
+                Effect::Reply { ticket, reply } => {
+                    if let Some((sender, permit)) = waiting.publications.remove(&ticket.0) {
+                        // A client that went away gets no answer; its events are durable all the same.
+                        drop(sender.send(reply));
+                        drop(permit);
+                    }
+                }
+                Effect::Send(send) => self.send(send, waiting),
+                Effect::RecordAttempt(AttemptRecord { key, body, attempt }) => {
+                    self.order(Order::Record(Fact::Attempted(Attempted { key, body, previous: None, attempt })));
+                }
+                Effect::RecordCancelled { keys, by } => {
+                    self.order(Order::Record(Fact::Cancelled(Cancelled { at: self.clock.now(), by, keys })));
+                }
+                Effect::PauseWebhook { webhook, reason } => {
+                    // Full means that as many pauses are being written down already; the lane is paused in any case.
+                    let _ = self.paused.try_send((webhook, reason));
+                }
+            }
+        }
+    }
+
+    fn send(&self, send: Send, waiting: &mut Waiting) {
+        if send.prompt {
+            self.metrics.timer_was_late_ms(self.clock.now().since_ms(send.due));
+        }
+        waiting.next_sender = (waiting.next_sender + 1) % self.senders.len();
+        if let Err(TrySendError::Full(_)) = self.senders[waiting.next_sender].try_send(send) {
+            unreachable!("a sender's queue is as deep as the attempts that may be in flight");
+        }
+    }
+
+    fn order(&self, order: Order) {
+        if let Err(TrySendError::Full(_)) = self.orders.try_send(order) {
+            unreachable!("the writer's inbox is as deep as the credits under which it is given orders, asserted in limits");
+        }
+    }
+}
