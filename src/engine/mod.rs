@@ -199,9 +199,7 @@ impl Engine {
         }
     }
 
-    /// Entries come by due time; what belongs to an ordered lane goes into its queue by age.
-    fn loaded(&mut self, mut entries: Vec<Entry>, now: UnixMillis) {
-        entries.sort_by_key(|entry| self.lanes.is_ordered(entry.key.webhook).then_some(entry.key.sequence));
+    fn loaded(&mut self, entries: Vec<Entry>, now: UnixMillis) {
         for entry in entries {
             if let Some(node) = self.pending.insert(entry) {
                 self.lanes.lane_mut(entry.key.webhook).pending += 1;

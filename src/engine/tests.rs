@@ -38,6 +38,17 @@ fn unreachable(_: &Send) -> Outcome {
     Outcome::new(OutcomeClass::ConnectTimeout, "no connection within 10 s")
 }
 
+fn event(index: usize) -> NewEvent {
+    NewEvent {
+        id: EventId::parse(&format!("evt_{index}")).unwrap(),
+        id_by_client: false,
+        event_type: EventTypeName::parse("email.status.delivered").unwrap(),
+        project: Project::parse("shop.example.com").unwrap(),
+        body: Arc::from(b"{}".as_slice()),
+        fields_hash: [0; 16],
+    }
+}
+
 impl World {
     fn new(webhooks: Vec<Webhook>, answer: fn(&Send) -> Outcome) -> Self {
         let mut world = Self {
@@ -72,14 +83,6 @@ impl World {
     }
 
     fn publish(&mut self, count: usize) {
-        let event = |index| NewEvent {
-            id: EventId::parse(&format!("evt_{index}")).unwrap(),
-            id_by_client: false,
-            event_type: EventTypeName::parse("email.status.delivered").unwrap(),
-            project: Project::parse("shop.example.com").unwrap(),
-            body: Arc::from(b"{}".as_slice()),
-            fields_hash: [0; 16],
-        };
         self.last_ticket += 1;
         self.input(Input::Published { ticket: Ticket(self.last_ticket), events: (0..count).map(event).collect() });
     }
@@ -303,6 +306,23 @@ fn a_webhook_that_left_the_configuration_is_sent_nothing_even_when_it_is_resumed
 }
 
 #[test]
+fn what_was_under_way_to_the_store_when_its_webhook_was_removed_is_cancelled_too() {
+    let mut world = World::new(vec![webhook(1), webhook(2)], success);
+    let mut effects = Vec::new();
+    world.engine.handle(world.now, Input::Published { ticket: Ticket(1), events: vec![event(1)] }, &mut effects);
+    world.configure(vec![webhook(2)], |_| {});
+    world.input(Input::Removed { webhook: WebhookNumber(1), by: "test".into() });
+    world.run_until(START.plus_ms(50));
+    for effect in effects {
+        let committed = world.carry_out(effect).unwrap();
+        world.input(committed);
+    }
+    world.run_until(START.plus_ms(100));
+    assert_eq!((world.sent_to(1), world.sent_to(2), world.cancelled.len()), (0, 1, 1));
+    assert!(world.engine.pending().is_empty() && world.engine.next_wakeup().is_none());
+}
+
+#[test]
 fn a_dead_endpoint_with_many_pending_does_not_slow_the_others() {
     let mut world =
         World::new(
@@ -410,22 +430,4 @@ fn what_was_loaded_goes_on_where_it_stood() {
     assert_eq!(world.sent.len(), 1);
     world.run_until(START.plus_ms(5000));
     assert_eq!((world.sent[1].1.attempt, world.sent[1].1.prompt), (16, true));
-}
-
-#[test]
-fn what_was_loaded_for_an_ordered_webhook_goes_by_age_and_not_by_due_time() {
-    let mut ordered = webhook(1);
-    ordered.spec.ordered = true;
-    let mut world = World::new(vec![ordered], success);
-    let entry = |sequence, due| Entry {
-        key: DeliveryKey { sequence: Sequence(sequence), webhook: WebhookNumber(1) },
-        body: Locator::default(),
-        due,
-        attempts: 0,
-        round: 1,
-    };
-    world.input(Input::Loaded(vec![entry(2, UnixMillis(5)), entry(3, UnixMillis(6)), entry(1, START.plus_ms(5000))]));
-    world.run_until(START.plus_ms(6000));
-    let order = world.sent.iter().map(|(at, send)| (send.key.sequence.0, at.since_ms(START))).collect::<Vec<_>>();
-    assert_eq!(order, [(1, 5000), (2, 5005), (3, 5010)]);
 }

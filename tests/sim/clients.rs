@@ -57,6 +57,13 @@ impl World {
         if self.is_calm {
             return;
         }
+        self.publish_something();
+        let delay_ms = if self.rng.one_in(3) { self.rng.below(5) } else { self.around(self.plan.publish_every_ms * 3 / 2) };
+        self.plan_in(delay_ms, Happening::Publish);
+    }
+
+    /// One publication of one event or several.
+    pub(crate) fn publish_something(&mut self) {
         let count = if self.rng.one_in(3) { self.rng.between(2, 12) } else { 1 };
         let mut events = Vec::new();
         let mut bytes = 0;
@@ -72,8 +79,6 @@ impl World {
             self.clients.publications.push(Publication { events, ticket: None, is_open: true });
             self.resend(self.clients.publications.len() - 1);
         }
-        let delay_ms = if self.rng.one_in(3) { self.rng.below(5) } else { self.around(self.plan.publish_every_ms * 3 / 2) };
-        self.plan_in(delay_ms, Happening::Publish);
     }
 
     fn make_event(&mut self) -> NewEvent {

@@ -70,15 +70,15 @@ impl World {
             self.process_fails(&error);
             return Ok(());
         }
-        let configured = Input::Configured(daemon.office.configuration(&self.plan));
         let now_ms = self.now_ms;
-        if self.rng.one_in(2) {
-            daemon.tell(Input::Loaded(entries), now_ms);
-            daemon.tell(configured, now_ms);
-        } else {
-            daemon.tell(configured, now_ms);
-            daemon.tell(Input::Loaded(entries), now_ms);
+        daemon.tell(Input::Configured(daemon.office.configuration(&self.plan)), now_ms);
+        // The queue comes by due time; what belongs to ordered webhooks comes in one piece, by age.
+        let (mut in_order, others) = entries.into_iter().partition::<Vec<_>, _>(|entry| daemon.office.is_ordered(entry.key.webhook));
+        in_order.sort_by_key(|entry| entry.key.sequence);
+        for chunk in others.chunks(100) {
+            daemon.tell(Input::Loaded(chunk.to_vec()), now_ms);
         }
+        daemon.tell(Input::Loaded(in_order), now_ms);
         for state in daemon.office.states.values().filter(|state| state.removed.is_some()) {
             daemon.inbox.push_back(Input::Removed { webhook: state.number, by: "operator".into() });
         }

@@ -76,6 +76,10 @@ impl Office {
         })
     }
 
+    pub(crate) fn is_ordered(&self, number: WebhookNumber) -> bool {
+        self.states.get(&number).and_then(|state| self.definitions.get(&state.id)).is_some_and(|spec| spec.ordered)
+    }
+
     /// What the engine needs to know.
     pub(crate) fn configuration(&self, plan: &Plan) -> Configuration {
         let webhook = |state: &WebhookState| {

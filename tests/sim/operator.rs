@@ -12,6 +12,18 @@ impl World {
     pub(crate) fn operator(&mut self) -> Law {
         let delay_ms = self.around(self.plan.operator_every_ms);
         self.plan_in(delay_ms, Happening::Operator);
+        if self.rng.one_in(2) {
+            // Whatever the operator does meets a publication that is under way.
+            self.publish_something();
+            let delay_ms = self.rng.below(4);
+            self.plan_in(delay_ms, Happening::OperatorActs);
+            return Ok(());
+        }
+        self.operator_acts()
+    }
+
+    /// What the operator wanted happens.
+    pub(crate) fn operator_acts(&mut self) -> Law {
         if self.rng.one_in(8) {
             let law = self.stop_in_order();
             let delay_ms = self.rng.below(3000);

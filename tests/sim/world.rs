@@ -45,6 +45,7 @@ pub(crate) enum Happening {
         outcome: Outcome,
     },
     Operator,
+    OperatorActs,
     MoodChanges,
     SuddenEnd,
     /// The process dies in the middle of some call.
@@ -255,6 +256,7 @@ impl World {
             Happening::TroubleEnds => self.set_trouble(0),
             _ if self.is_calm => {}
             Happening::Operator => self.operator()?,
+            Happening::OperatorActs => self.operator_acts()?,
             Happening::MoodChanges => self.mood_changes(),
             Happening::SuddenEnd => {
                 self.sudden_end();
