@@ -33,6 +33,7 @@ const HEADER_BYTES: usize = 48;
 const MAGIC: [u8; 8] = *b"HKWSEG\0\0";
 const FORMAT: u32 = 1;
 const READ_AHEAD: usize = 1 << 20;
+const ZEROS: [u8; 4096] = [0; 4096];
 
 /// Names a journal; a view that follows another one is worth nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -244,7 +245,11 @@ impl<F: MediumFile> SegmentScan<F> {
     fn leading_zeros(&mut self, offset: u64) -> io::Result<usize> {
         self.bytes(offset, 1)?;
         let from = usize::try_from(offset - self.buffer_start).expect("the buffer holds this offset");
-        Ok(self.buffer.get(from..).unwrap_or_default().iter().take_while(|byte| **byte == 0).count())
+        let rest = self.buffer.get(from..).unwrap_or_default();
+        // By blocks, for most of a segment may be zeros.
+        let blocks = rest.chunks(ZEROS.len()).take_while(|block| **block == ZEROS[..block.len()]);
+        let in_blocks = blocks.map(<[u8]>::len).sum::<usize>();
+        Ok(in_blocks + rest[in_blocks..].iter().take_while(|byte| **byte == 0).count())
     }
 
     /// `length` bytes at `offset`; `None` where the file ends before.
@@ -252,7 +257,7 @@ impl<F: MediumFile> SegmentScan<F> {
         let buffer_end = self.buffer_start + self.buffer.len() as u64;
         if offset < self.buffer_start || offset + length as u64 > buffer_end {
             let left = usize::try_from(self.file.size()?.saturating_sub(offset)).unwrap_or(usize::MAX);
-            self.buffer.resize(length.max(READ_AHEAD).min(left), 0);
+            self.buffer = vec![0; length.max(READ_AHEAD).min(left)];
             self.buffer_start = offset;
             if !read_full(self.file.as_ref(), &mut self.buffer, offset)? {
                 self.buffer.clear();
