@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use hookwheel::engine::{AttemptRecord, Effect, Engine, Input, Send, Ticket};
 use hookwheel::model::{DeliveryKey, Locator, Outcome, OutcomeClass, Pause, Proposal, Sequence, Settled, Verdict, WebhookNumber};
 use hookwheel::store::fact::{Attempted, Cancelled, Fact};
+use hookwheel::store::history::History;
 use hookwheel::store::journal::SpareJob;
 use hookwheel::store::journal::reader::JournalReader;
 use hookwheel::store::view::keys::id_hash;
@@ -41,6 +42,9 @@ pub(crate) struct Daemon {
     /// Orders on their way to the writer.
     pub(crate) orders: VecDeque<Order>,
     pub(crate) operations: BTreeMap<u64, Operation>,
+    /// Barriers on their way, each with the number of the fact that must be in the table; none while its order waits.
+    pub(crate) barriers: BTreeMap<u64, Option<u64>>,
+    pub(crate) history: History,
     /// Where new events of unanswered publications lie.
     pub(crate) places: HashMap<Ticket, Vec<(Sequence, Locator)>>,
     pub(crate) spare: Option<(u64, SpareJob<SimMedium>)>,
@@ -82,7 +86,11 @@ impl Daemon {
 
     /// Nothing is on its way anywhere, and the view has everything.
     pub(crate) fn is_idle(&self) -> bool {
-        let is_quiet = self.inbox.is_empty() && self.orders.is_empty() && self.operations.is_empty() && self.engine.is_still();
+        let is_quiet = self.inbox.is_empty()
+            && self.orders.is_empty()
+            && self.operations.is_empty()
+            && self.barriers.is_empty()
+            && self.engine.is_still();
         is_quiet && self.writer.sync_at().is_none() && self.writer.view().lag() == 0
     }
 }
@@ -201,7 +209,7 @@ impl World {
     fn send(&mut self, daemon: &mut Daemon, send: &Send, now: UnixMillis) -> Law {
         let key = send.key;
         self.note("sent", &[("event", key.sequence.0), ("webhook", key.webhook.0.into()), ("attempt", send.attempt.into())]);
-        if !self.lied {
+        if !self.lied && !self.rotten {
             laws::it_is_durable(&daemon.durable, key.sequence, send.body)?;
         }
         laws::never_early(&daemon.mirror, send, now)?;
@@ -210,7 +218,9 @@ impl World {
         laws::the_rate_holds(daemon.mirror.lane(key.webhook), now)?;
         let (outcome, takes_ms) = match daemon.bodies.read(send.body) {
             Ok(read) => {
-                laws::bytes_are_identical(&self.ledger, send, &read.fact)?;
+                if !self.rotten {
+                    laws::bytes_are_identical(&self.ledger, send, &read.fact)?;
+                }
                 *self.sends.entry(key).or_default() += 1;
                 let mood = self.moods.get(&key.webhook).copied().unwrap_or_default();
                 mood.answer(&mut self.rng, send.webhook.spec.timeout_ms)
@@ -250,7 +260,8 @@ impl World {
         let now = daemon.schedule(self.now_ms);
         self.latest_schedule = self.latest_schedule.max(now);
         let takes = self.rng.index(daemon.orders.len() + 1).max(usize::from(!daemon.orders.is_empty()));
-        for order in daemon.orders.drain(..takes).collect::<Vec<_>>() {
+        for _ in 0..takes {
+            let Some(order) = daemon.orders.pop_front() else { break };
             self.foretell(daemon, &order);
             daemon.writer.take(order, now)?;
         }
@@ -300,7 +311,10 @@ impl World {
     }
 
     /// The ledger learns of an order before the writer does.
-    pub(crate) fn foretell(&mut self, daemon: &Daemon, order: &Order) {
+    pub(crate) fn foretell(&mut self, daemon: &mut Daemon, order: &Order) {
+        if self.rotten {
+            return;
+        }
         match order {
             Order::Commit { ticket, batch } => {
                 for proposal in batch {
@@ -310,7 +324,8 @@ impl World {
             }
             Order::Record(fact) => self.ledger.take_facts(vec![fact.clone()]),
             Order::Operate { facts, .. } => self.ledger.take_facts(facts.clone()),
-            Order::Barrier { .. } | Order::SetIdempotencyWindow { .. } => {}
+            Order::Barrier { ticket } => drop(daemon.barriers.insert(*ticket, Some(self.ledger.log.len() as u64))),
+            Order::SetIdempotencyWindow { window_ms } => self.ledger.window_ms = *window_ms,
         }
     }
 
@@ -331,7 +346,9 @@ impl World {
             let soon_ms = self.now_ms + self.rng.below(4);
             match answer {
                 Answer::Committed { ticket, settled } => {
-                    laws::verdicts_are_right(self.ledger.expected.get(&ticket), &settled)?;
+                    if !self.rotten {
+                        laws::verdicts_are_right(self.ledger.expected.get(&ticket), &settled)?;
+                    }
                     let ticket = Ticket(ticket);
                     daemon.places.insert(ticket, settled.iter().filter_map(place_of).collect());
                     daemon.tell(Input::Committed { ticket, settled }, soon_ms);
@@ -342,7 +359,13 @@ impl World {
                     daemon.tell(Input::Recorded(count), soon_ms);
                 }
                 Answer::Operated { ticket } => self.operated(daemon, ticket, soon_ms),
-                Answer::AtBarrier { .. } => {}
+                Answer::AtBarrier { ticket } => {
+                    let before = daemon.barriers.remove(&ticket).flatten().unwrap_or(0);
+                    let applied = self.table.position().unwrap_or(0);
+                    require("a barrier passes when the table has everything before it", applied >= before, || {
+                        format!("{before}, {applied}")
+                    })?;
+                }
             }
         }
         Ok(())

@@ -33,7 +33,8 @@ impl World {
             let changes = self.rng.between(1, 40);
             self.medium.die_after(changes);
         }
-        let is_behind_only = !self.table.is_hurt() && self.table.rows().contains_key(META) && !self.lied;
+        let can_be_kept = !self.table.is_hurt() && !self.medium.is_troubled() && !self.lied;
+        let is_behind_only = can_be_kept && self.table.rows().contains_key(META);
         let options = JournalOptions { segment_size: self.plan.segment_size };
         let table = self.table.clone();
         let open_table = |opening| table.open(opening);
@@ -89,13 +90,14 @@ impl World {
 
     fn make_daemon(&mut self, recovered: Recovered<SimMedium, SimTable>) -> Daemon {
         self.incarnation += 1;
+        self.ledger.window_ms = self.plan.idempotency_window_ms;
         let started = self.wall().max(recovered.view.meta().latest);
         let office = Office { states: recovered.webhooks, definitions: BTreeMap::new() };
         let window_ms = self.plan.idempotency_window_ms;
         Daemon {
             incarnation: self.incarnation,
             engine: Engine::new(started),
-            writer: Writer::new(recovered.journal, recovered.view, recovered.history, window_ms),
+            writer: Writer::new(recovered.journal, recovered.view, recovered.history.clone(), window_ms),
             bodies: JournalReader::new(Arc::new(self.medium.daemon())),
             durable: JournalReader::new(Arc::new(self.medium.durable())),
             mirror: Mirror::default(),
@@ -103,6 +105,8 @@ impl World {
             inbox: VecDeque::new(),
             orders: VecDeque::new(),
             operations: BTreeMap::new(),
+            barriers: BTreeMap::new(),
+            history: recovered.history,
             places: HashMap::new(),
             spare: None,
             unrecorded: 0,
@@ -132,6 +136,11 @@ impl World {
 
     /// What must hold of a store that was just opened.
     fn check_recovered(&mut self, recovered: &Recovered<SimMedium, SimTable>, is_behind_only: bool) -> Law {
+        if self.rotten {
+            let (journal, _) = view::scan_what_is_readable(self.medium.cache())?;
+            let told = recovered.rebuilt.then(|| recovered.warnings.join("; "));
+            return view::what_is_readable_is_kept(&journal, &self.table.rows(), told.as_deref());
+        }
         let journal = view::scan(self.medium.cache())?;
         if self.lied {
             self.forgive(journal.len());
@@ -202,6 +211,11 @@ impl World {
         if self.rng.percent(self.plan.hurt_percent) && !self.is_calm {
             self.note("the table is hurt", &[]);
             self.table.hurt();
+        }
+        if self.plan.rots && !self.rotten && !self.is_calm && self.rng.one_in(2) {
+            self.note("the journal rots", &[]);
+            self.medium.rot();
+            self.rotten = true;
         }
         self.clients_lose_their_connection();
         if self.rng.one_in(20) {

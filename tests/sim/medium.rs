@@ -15,6 +15,7 @@ use crate::random::Rng;
 
 const PAGE: usize = 4096;
 const SECTOR: usize = 512;
+const FRAMES_START: usize = 8192;
 
 /// Through whose eyes the disk is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +140,27 @@ impl SimMedium {
         self.lock().faults_per_million > 0
     }
 
+    /// Bytes of the journal's frames change by themselves, in one place.
+    pub(crate) fn rot(&self) {
+        let mut disk = self.lock();
+        let segments = disk.names.iter().filter(|(name, _)| name.ends_with(".segment")).map(|(_, inode)| *inode).collect::<Vec<_>>();
+        if segments.is_empty() {
+            return;
+        }
+        let (inode, length) = (*disk.rng.pick(&segments), *disk.rng.pick(&[1, 8, SECTOR, PAGE]));
+        let mut rng = disk.rng.fork();
+        let Some(inode) = disk.inodes.get_mut(&inode) else { return };
+        let end = inode.durable.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+        if end > FRAMES_START {
+            let from = FRAMES_START + rng.index(end - FRAMES_START);
+            for at in from..inode.durable.len().min(from + length) {
+                inode.durable[at] ^= 0x5a;
+            }
+            inode.cache.clone_from(&inode.durable);
+            inode.dirty.clear();
+        }
+    }
+
     /// Whether the process died in a call.
     pub(crate) fn is_dead(&self) -> bool {
         self.lock().dead
@@ -242,9 +264,7 @@ impl Naming {
 impl Inode {
     fn write(&mut self, bytes: &[u8], offset: usize) {
         let end = offset + bytes.len();
-        if self.cache.len() < end {
-            self.cache.resize(end, 0);
-        }
+        grow(&mut self.cache, end);
         self.cache[offset..end].copy_from_slice(bytes);
         if !bytes.is_empty() {
             self.dirty.extend(offset / PAGE..=(end - 1) / PAGE);
@@ -256,9 +276,7 @@ impl Inode {
         if from >= to {
             return;
         }
-        if self.durable.len() < to {
-            self.durable.resize(to, 0);
-        }
+        grow(&mut self.durable, to);
         self.durable[from..to].copy_from_slice(&self.cache[from..to]);
     }
 
@@ -297,6 +315,12 @@ impl Inode {
             }
         }
         self.cache.clone_from(&self.durable);
+    }
+}
+
+fn grow(bytes: &mut Vec<u8>, length: usize) {
+    if bytes.len() < length {
+        bytes.append(&mut vec![0; length - bytes.len()]);
     }
 }
 

@@ -1,10 +1,11 @@
 //! What operators do: reload, pause, resume, remove, stop. They never touch a delivery.
 
 use hookwheel::model::{Pause, PauseReason, WebhookNumber};
+use hookwheel::store::writer::Order;
 
 use crate::hallway::{Daemon, Operation};
 use crate::laws::Law;
-use crate::workload::{change, webhook};
+use crate::workload::{HOUR, MINUTE, change, webhook};
 use crate::world::{Happening, World};
 
 impl World {
@@ -79,7 +80,7 @@ impl World {
         }
         let number = *self.rng.pick(&numbers);
         let now = daemon.schedule(self.now_ms);
-        match self.rng.below(8) {
+        match self.rng.below(9) {
             0..=2 => {
                 self.note("reload", &[]);
                 let facts = daemon.office.take_over(&self.definitions, now);
@@ -98,6 +99,13 @@ impl World {
                 if let Some(fact) = daemon.office.remove(number, now) {
                     daemon.operate(vec![fact], Operation::Removed(number), self.now_ms);
                 }
+            }
+            7 => {
+                let ticket = daemon.barriers.last_key_value().map_or(1, |(last, _)| last + 1);
+                daemon.barriers.insert(ticket, None);
+                daemon.order(Order::Barrier { ticket }, self.now_ms);
+                self.plan.idempotency_window_ms = self.plan.idempotency_window_ms.min(self.rng.between(MINUTE, 24 * HOUR));
+                daemon.order(Order::SetIdempotencyWindow { window_ms: self.plan.idempotency_window_ms }, self.now_ms);
             }
             _ => {}
         }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hookwheel::store::recovery::Opening;
+use hookwheel::store::view::keys::{META, Meta};
 use hookwheel::store::view::{Row, Table, TableError, Visit};
 use hookwheel::store::writer::StoreError;
 
@@ -89,6 +90,11 @@ impl SimTable {
     /// Whether something other than being behind happened to it since it was made anew.
     pub(crate) fn is_hurt(&self) -> bool {
         self.lock().hurt
+    }
+
+    /// The number of the last fact that is in it.
+    pub(crate) fn position(&self) -> Option<u64> {
+        self.lock().rows.get(META).and_then(|value| Meta::from_value(value).ok()).map(|meta| meta.sequence.0)
     }
 
     pub(crate) fn rows(&self) -> Rows {
@@ -210,7 +216,8 @@ impl Table for SimTable {
     fn checkpoint(&self) -> Result<(), TableError> {
         let mut disk = self.lock();
         disk.check()?;
-        if disk.medium.dies_now() {
+        // Checkpoints come much more often than anything else; dying in each would leave no deaths for the rest.
+        if disk.rng.one_in(20) && disk.medium.dies_now() {
             return Err(TableError("the process is dead".into()));
         }
         disk.kept = disk.rows.clone();

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::random::mix;
 
-const LINES_KEPT: usize = 3000;
+const LINES_KEPT: usize = 60;
 
 /// One number with what it means.
 pub(crate) type Field = (&'static str, u64);

@@ -1,10 +1,11 @@
 //! The view's rows as they follow from the journal, folded a second time, and the laws about them. It never uses the store's own fold.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use hookwheel::model::{DeliveryKey, Next};
+use hookwheel::model::{DeliveryKey, DeliveryState, Next};
 use hookwheel::store::fact::{Accepted, Fact};
+use hookwheel::store::history::History;
 use hookwheel::store::journal::frame::encode_fact;
 use hookwheel::store::journal::medium::Medium;
 use hookwheel::store::journal::reader::JournalReader;
@@ -31,8 +32,14 @@ struct Expected {
 
 /// Every fact of the journal in order. Nothing in it may be damaged.
 pub(crate) fn scan(medium: SimMedium) -> Result<Vec<ScannedFrame>, Broken> {
-    let law = "the journal can be read";
-    let broken = |what: String| Broken { law, what };
+    let (frames, damage) = scan_what_is_readable(medium)?;
+    require("the journal can be read", damage.is_empty(), || damage.join("; ")).map(|()| frames)
+}
+
+/// Every fact of the journal that can be read, in order, and what can't be.
+pub(crate) fn scan_what_is_readable(medium: SimMedium) -> Result<(Vec<ScannedFrame>, Vec<String>), Broken> {
+    let broken = |what: String| Broken { law: "the journal can be read", what };
+    let mut damage = Vec::new();
     let mut numbers = medium.list().map_err(|error| broken(error.to_string()))?;
     numbers.retain(|name| parse_file_name(name).is_some());
     numbers.sort();
@@ -45,12 +52,43 @@ pub(crate) fn scan(medium: SimMedium) -> Result<Vec<ScannedFrame>, Broken> {
             match scanned {
                 Scanned::Frame(frame) => frames.push(*frame),
                 Scanned::Damage { offset, skipped, error } => {
-                    return Err(broken(format!("segment {number} is damaged at {offset}, {skipped} bytes: {error}")));
+                    damage.push(format!("segment {number} is damaged at {offset}, {skipped} bytes: {error}"));
                 }
             }
         }
     }
-    Ok(frames)
+    Ok((frames, damage))
+}
+
+/// **A damaged journal keeps what is readable**: each delivery whose event can be read, and whose end can't, is in the queue once, and every number that is missing is named.
+/// `told` is what a rebuild told about it; a view that was kept has nothing to tell.
+pub(crate) fn what_is_readable_is_kept(journal: &[ScannedFrame], rows: &Rows, told: Option<&str>) -> Law {
+    let law = "a damaged journal keeps what is readable";
+    let mut pending = BTreeSet::new();
+    for frame in journal {
+        match &frame.fact {
+            Fact::Accepted(accepted) => {
+                pending.extend(accepted.deliveries.iter().map(|webhook| DeliveryKey { sequence: frame.sequence, webhook: *webhook }));
+            }
+            Fact::Attempted(attempted) if !matches!(attempted.attempt.next, Next::RetryAt(_)) => drop(pending.remove(&attempted.key)),
+            Fact::Cancelled(cancelled) => pending.retain(|key| !cancelled.keys.iter().any(|(gone, _)| gone == key)),
+            Fact::Attempted(_) | Fact::Webhook(_) => {}
+        }
+    }
+    let (from, to) = keys::queue_range();
+    let mut queued = BTreeSet::new();
+    for key in rows.range(from..to).filter_map(|(key, _)| keys::parse_queue_key(key).ok()).map(|(_, key)| key) {
+        require(law, queued.insert(key), || format!("{key:?} is in the queue twice"))?;
+    }
+    // A view that was not rebuilt knows of ends that can't be read any more.
+    let Some(told) = told else { return Ok(()) };
+    let missing = pending.difference(&queued).next();
+    require(law, missing.is_none(), || format!("{missing:?} can be read and is not in the queue"))?;
+    for pair in journal.windows(2).filter(|pair| pair[0].sequence.next() != pair[1].sequence) {
+        let (from, to) = (pair[0].sequence.next(), pair[1].sequence.0 - 1);
+        require(law, told.contains(&format!("facts {from} to {to} are gone")), || format!("{from} to {to} are missing; told was {told}"))?;
+    }
+    Ok(())
 }
 
 /// **The view equals the fold of the journal**, row by row; only ids older than the window may be there or not.
@@ -84,6 +122,24 @@ pub(crate) fn the_view_equals_the_fold(journal: &[ScannedFrame], table: &SimTabl
         require(law, is_old_id || expected.expiries.contains_key(key), || format!("row {key:?} with {value:?} should not be there"))?;
     }
     expected.check_position(journal, rows)
+}
+
+/// **The newest segments' ends are listed**: each delivery that ended there, how, and where its last attempt lies.
+pub(crate) fn the_history_is_complete(journal: &[ScannedFrame], history: &History) -> Law {
+    let newest = journal.last().map_or(0, |frame| frame.locator.segment);
+    for frame in journal.iter().filter(|frame| frame.locator.segment + 1 >= newest) {
+        let Fact::Attempted(attempted) = &frame.fact else { continue };
+        let state = match attempted.attempt.next {
+            Next::RetryAt(_) => continue,
+            Next::Delivered => DeliveryState::Delivered,
+            Next::Dropped => DeliveryState::Dropped,
+        };
+        let found = history.find(attempted.key);
+        let fits =
+            found.is_some_and(|one| one.state == state && one.last_attempt == Some(frame.locator) && one.body == Some(attempted.body));
+        require("the newest segments' ends are listed", fits, || format!("{:?} ended as {state}; listed is {found:?}", attempted.key))?;
+    }
+    Ok(())
 }
 
 impl Expected {

@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) mood_every_ms: u64,
     /// Whether the disk says yes without doing it for a while, before a loss of power.
     pub(crate) lies: bool,
+    /// Whether the journal rots in one place: what was acknowledged may be lost, but not silently, and nothing else.
+    pub(crate) rots: bool,
     /// The webhooks of the file at the beginning.
     pub(crate) webhooks: Vec<WebhookSpec>,
 }
@@ -50,6 +52,7 @@ impl Plan {
         let active_ms = rng.between(HOUR, 6 * HOUR);
         let often = |rng: &mut Rng| if rng.one_in(4) { 100 * HOUR } else { rng.between(4 * MINUTE, HOUR) };
         let (crash_every_ms, trouble_every_ms) = (often(rng), often(rng).max(15 * MINUTE));
+        let lies = rng.one_in(12);
         let webhooks = (0..rng.between(2, 6)).map(|number| webhook(rng, number)).collect();
         Self {
             active_ms,
@@ -65,7 +68,8 @@ impl Plan {
             hurt_percent: *rng.pick(&[0, 0, 15, 50]),
             operator_every_ms: rng.between(5 * MINUTE, HOUR),
             mood_every_ms: rng.between(MINUTE, HOUR),
-            lies: rng.one_in(12),
+            lies,
+            rots: !lies && rng.one_in(10),
             webhooks,
         }
     }

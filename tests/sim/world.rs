@@ -96,6 +96,8 @@ pub(crate) struct World {
     pub(crate) ended_well: bool,
     /// Since the last start the disk lied: what was acknowledged may be lost with the power.
     pub(crate) lied: bool,
+    /// The journal rotted: from then on the ledger knows nothing for sure.
+    pub(crate) rotten: bool,
     /// Nothing goes wrong any more.
     pub(crate) is_calm: bool,
     happenings: BinaryHeap<Reverse<Planned>>,
@@ -152,6 +154,7 @@ impl World {
             latest_schedule: UnixMillis(0),
             ended_well: true,
             lied: false,
+            rotten: false,
             is_calm: false,
             happenings: BinaryHeap::new(),
             planned: 0,
@@ -172,6 +175,9 @@ impl World {
         self.start()?;
         require("the store opens", self.daemon.is_some(), || "not after a stop in order".into())?;
         self.come_to_rest()?;
+        if self.rotten {
+            return Ok(());
+        }
         laws::accepted_is_never_lost(&self.ledger, &self.answered)?;
         laws::attempts_never_exceed_the_schedule(&self.ledger, &self.sends, &self.repeats, &self.longest)
     }
@@ -334,7 +340,9 @@ impl World {
 
     /// What must hold whenever nothing is under way.
     pub(crate) fn check_at_rest(&mut self) -> Law {
+        let Some(daemon) = self.daemon.as_ref().filter(|_| !self.rotten) else { return Ok(()) };
         let journal = view::scan(self.medium.cache())?;
+        view::the_history_is_complete(&journal, &daemon.history)?;
         laws::the_journal_is_what_was_asked_for(&self.ledger, &journal)?;
         view::the_view_equals_the_fold(&journal, &self.table, self.latest_schedule, self.plan.idempotency_window_ms)?;
         self.note("all is at rest", &[("facts", journal.len() as u64)]);
