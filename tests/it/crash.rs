@@ -51,7 +51,6 @@ fn nothing_acknowledged_is_lost_in_fifty_kills_and_little_is_repeated() {
     let house = House::new(&(webhook("a", &receiver.url("/a"), schedule) + &webhook("b", &receiver.url("/b"), schedule)));
     let (stop, next, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::new(HashSet::new()));
     let mut seed = hookwheel::time::wall_now().0;
-    println!("seed {seed}");
     let first = house.start();
     let address = RwLock::new(first.address);
     let daemon = std::thread::scope(|scope| {
@@ -87,7 +86,6 @@ fn nothing_acknowledged_is_lost_in_fifty_kills_and_little_is_repeated() {
     assert!(acknowledged.len() > 500, "there was load: {}", acknowledged.len());
     // What a kill may repeat: what was in flight, and what ended in the last tenth of a second, here at most four times as many.
     let repeated = arrived.values().filter(|count| **count > 1).count();
-    println!("{} events acknowledged, {} deliveries, {repeated} repeated", acknowledged.len(), arrived.len());
     assert!(repeated <= ROUNDS as usize * IN_FLIGHT * 5, "{repeated} of {} deliveries were repeated", arrived.len());
     assert!(daemon.stop().success());
 }
