@@ -60,11 +60,7 @@ fn run_all(first: u64, count: u64) -> Vec<String> {
             if index >= count || failures.len() > 1 {
                 return failures;
             }
-            let sw = hookwheel::time::Stopwatch::start();
             failures.extend(run(first.wrapping_add(index), Defect::None, false).err());
-            if sw.elapsed_ms() > 800 {
-                eprintln!("SLOW {} {}", first.wrapping_add(index), sw.elapsed_ms());
-            }
         }
     };
     std::thread::scope(|scope| {
