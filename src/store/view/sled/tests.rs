@@ -125,7 +125,7 @@ fn a_checkpoint_is_in_the_files_and_needs_no_drop() {
 fn after_a_panic_inside_nothing_is_answered_any_more_and_dropping_it_is_quiet() {
     let directory = tempfile::tempdir().unwrap();
     let table = SledTable::open(directory.path()).unwrap();
-    let error = table.call(|_| -> sled::Result<()> { std::panic::resume_unwind(Box::new("broken page".to_owned())) }).unwrap_err();
+    let error = table.call::<()>(|_| std::panic::resume_unwind(Box::new("broken page".to_owned()))).unwrap_err();
     assert_eq!(error.0, "a panic: broken page");
     let clone = table.clone();
     for error in [clone.get(b"k").unwrap_err(), clone.apply(&[]).unwrap_err(), clone.checkpoint().unwrap_err()] {
