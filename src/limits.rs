@@ -117,6 +117,16 @@ pub const IDLE_PER_HOST: usize = 2;
 pub const IDLE_TIMEOUT_MS: u64 = 30_000;
 /// Connections to endpoints, idle ones included; beyond it the idle ones are dropped.
 pub const OUTGOING_CONNECTIONS_MAX: usize = 16_384;
+/// Different egress policies (sets of `allow_networks`) whose idle connections are kept; beyond it the idle ones are dropped.
+pub const EGRESS_POLICIES_MAX: usize = 1024;
+/// The answer that a name does not exist is remembered at most this long, whatever its zone says.
+pub const DNS_ABSENCE_KEPT_MS: u64 = 30_000;
+/// While more addresses wait to be tried, one is given at least this long to answer, where the attempt has so much time left.
+pub const CONNECT_SHARE_MIN_MS: u64 = 2000;
+/// A connection that no attempt waits for any more is given up this long after the time-out of the attempt that began it.
+pub const CONNECT_ALONE_MS: u64 = 1000;
+/// An HTTP/2 connection is asked whether it is alive this often, and given up when it has not answered this long after.
+pub const HTTP2_PING_MS: u64 = 5000;
 /// Addresses of one DNS answer that are considered.
 pub const RESOLVED_ADDRESSES_MAX: usize = 32;
 /// Attempts that may still run after SIGTERM, before they are given up.

@@ -8,7 +8,7 @@ use super::{notation, webhook::PROJECT};
 use crate::model::{Project, Token, TokenScope};
 
 const NAME: &str = "a name in quotes";
-const SHA256: &str = "64 hexadecimal digits in quotes, as `hookwheel token new` prints them";
+const SHA256: &str = "64 hexadecimal digits in quotes, as `printf %s TOKEN | sha256sum` prints them";
 const PROJECTS: &str = "a list of projects, such as [\"shop.example.com\"] or [\"*\"]";
 
 /// Every `[[token]]`. One with a mistake is left out: the report has it.

@@ -88,10 +88,16 @@ pub fn run(config: &Path, socket: Option<&Path>) -> Result<(), DaemonError> {
         match happened.recv() {
             Ok(Event::Signal(SIGHUP)) => reload(&running),
             Ok(Event::Signal(_)) => return drain(running, &happened),
-            Ok(Event::Fatal(why)) => return Err(DaemonError::Failed(why)),
-            Err(_) => return Err(DaemonError::Failed("the daemon lost its signals".into())),
+            Ok(Event::Fatal(why)) => return give_up(running, why),
+            Err(_) => return give_up(running, "the daemon lost its signals".into()),
         }
     }
+}
+
+/// Ends without waiting for anything: whatever is not on disk was not acknowledged.
+fn give_up(running: Running, why: String) -> Result<(), DaemonError> {
+    running.runtime.shutdown_background();
+    Err(DaemonError::Failed(why))
 }
 
 fn watch_signals(events: SyncSender<Event>) -> Result<(), DaemonError> {

@@ -233,3 +233,92 @@ fn differences(old: &WebhookSpec, new: &WebhookSpec) -> Option<String> {
     words.extend(changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()));
     (!words.is_empty()).then(|| words.join("; "))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Environment;
+
+    const NOW: UnixMillis = UnixMillis(1_795_428_000_000);
+
+    fn config(webhooks: &[(&str, &str)]) -> Config {
+        let section = |(id, more): &(&str, &str)| {
+            format!(
+                "[[webhook]]\nid = \"{id}\"\ntitle = \"{id}\"\nproject = \"shop.example.com\"\nurl = \"https://x.example/\"\nevents = [\"*\"]\n{more}\n"
+            )
+        };
+        let text = webhooks.iter().map(section).collect::<String>();
+        Config::parse(Path::new("webhooks.toml"), &text, &Environment::default()).unwrap()
+    }
+
+    fn planned(registry: &Registry, webhooks: &[(&str, &str)], now: UnixMillis) -> Plan {
+        registry.plan(&config(webhooks), now, || Secret::from_bytes(vec![9; 32])).unwrap()
+    }
+
+    fn words(plan: &Plan) -> Vec<&str> {
+        plan.changes.iter().map(|(_, words)| words.as_str()).collect()
+    }
+
+    fn id(text: &str) -> WebhookId {
+        WebhookId::parse(text).unwrap()
+    }
+
+    #[test]
+    fn each_new_id_gets_a_number_and_a_secret_and_keeps_both() {
+        let first = planned(&Registry::default(), &[("a", ""), ("b", "secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"")], NOW);
+        assert_eq!(words(&first), ["added a (a)", "added b (b)"]);
+        let secret_of = |plan: &Plan, name| plan.registry.find(&id(name)).unwrap().secrets.clone();
+        assert_eq!(secret_of(&first, "a"), [Secret::from_bytes(vec![9; 32]).unwrap()]);
+        assert_eq!(secret_of(&first, "b")[0].expose_bytes().len(), 24);
+        assert_eq!(first.states.iter().map(|state| state.number.0).collect::<Vec<_>>(), [1, 2]);
+        let again = planned(&first.registry, &[("b", "secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\""), ("a", "")], NOW);
+        assert!(again.states.is_empty() && again.changes.is_empty());
+        assert_eq!(again.registry.find(&id("a")).unwrap().number, WebhookNumber(1));
+    }
+
+    #[test]
+    fn a_webhook_gone_from_the_file_is_orphaned_restored_or_in_the_end_removed() {
+        let first = planned(&Registry::default(), &[("a", ""), ("b", "")], NOW).registry;
+        let gone = planned(&first, &[("b", "")], NOW.plus_ms(5));
+        assert!(words(&gone)[0].starts_with("orphaned a: its {pending} pending"));
+        let number = WebhookNumber(1);
+        assert!(gone.registry.is_paused(number) && gone.registry.find(&id("a")).is_none());
+        assert!(planned(&gone.registry, &[("b", "")], NOW.plus_ms(9)).states.is_empty(), "it is orphaned once");
+        assert!(gone.registry.expired_orphans(NOW.plus_ms(104), 100).is_empty());
+        assert_eq!(gone.registry.expired_orphans(NOW.plus_ms(105), 100)[0].number, number);
+        let back = planned(&gone.registry, &[("a", ""), ("b", "")], NOW.plus_ms(50));
+        assert!(words(&back)[0].starts_with("restored a"));
+        assert!(!back.registry.is_paused(number));
+        let mut removed = gone.registry;
+        let state = removed.state(number).unwrap().clone();
+        removed.put(WebhookState { removed: Some(NOW), ..state });
+        let anew = planned(&removed, &[("a", ""), ("b", "")], NOW.plus_ms(200));
+        assert_eq!(
+            anew.registry.find(&id("a")).unwrap().number,
+            WebhookNumber(3),
+            "a removed one's deliveries must not come to life again"
+        );
+        assert_eq!(anew.registry.numbers_of(&id("a")).len(), 2);
+    }
+
+    #[test]
+    fn changes_are_named_and_secrets_are_not_shown() {
+        let first = planned(&Registry::default(), &[("a", "secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"")], NOW).registry;
+        let plan = planned(&first, &[("a", "max_in_flight = 3\nsecret = \"whsec_plJ3nmyCDGBKInavdOK15jsl9vmTvYpF\"")], NOW);
+        assert_eq!(words(&plan), ["changed a: max_in_flight from 10 to 3; secret"]);
+    }
+
+    #[test]
+    fn pauses_come_from_the_file_and_from_the_store_and_each_reason_once() {
+        let first = planned(&Registry::default(), &[("a", "paused = true")], NOW).registry;
+        let number = WebhookNumber(1);
+        assert_eq!(first.pauses(number)[0].reason, PauseReason::Configured);
+        let gone = Pause { reason: PauseReason::Gone, since: NOW, by: "receiver".into() };
+        let mut second = first.clone();
+        second.put(first.with_pause(number, gone.clone()).unwrap());
+        assert_eq!(second.pauses(number).len(), 2);
+        assert!(second.with_pause(number, gone).is_none());
+    }
+}

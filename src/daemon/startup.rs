@@ -1,5 +1,6 @@
 //! Opening the rooms: configuration, data directory, listeners, store, engine, doors, in this order. It never opens a door before everything behind it stands.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -201,25 +202,35 @@ fn register(store: &mut Store, config: &Config, clock: &ScheduleClock) -> Result
 }
 
 /// An engine that knows everything that is pending, and what it ordered already.
+///
+/// Due times need no clamping: each lies at most [`limits::RETRY_INTERVAL_MAX_MS`] and an hour behind a moment that the journal knows, and the
+/// schedule clock never starts before the latest of those, whatever the wall clock said when they were written down.
 fn load(store: &Store, config: &Config, registry: &Registry, clock: ScheduleClock) -> Result<(Engine, Vec<Effect>), DaemonError> {
     const CHUNK: usize = 4096;
     let now = clock.now();
     let mut engine = Engine::new(now);
     let mut effects = Vec::new();
     engine.handle(now, Input::Configured(reload::engine_configuration(config, registry)), &mut effects);
-    let longest_ms = registry.in_force().map(|webhook| webhook.spec.schedule.longest_interval_ms()).max().unwrap_or(0);
-    // A clock that was wrong when it was written down must not put a delivery off for years.
-    let latest = now.plus_ms(longest_ms.max(limits::RETRY_AFTER_EXTRA_MAX_MS) + limits::RETRY_AFTER_EXTRA_MAX_MS);
-    let mut entries = Vec::with_capacity(CHUNK);
+    let ordered = registry.in_force().filter(|webhook| webhook.spec.ordered).map(|webhook| webhook.number).collect::<HashSet<_>>();
+    let (mut entries, mut entries_in_order) = (Vec::with_capacity(CHUNK), Vec::new());
     let result = recovery::read_queue(store.view.table().as_ref(), |pending| {
         let row = pending.row;
-        entries.push(Entry { key: pending.key, body: row.body, due: pending.due.min(latest), attempts: row.attempts, round: row.round });
+        let entry = Entry { key: pending.key, body: row.body, due: pending.due, attempts: row.attempts, round: row.round };
+        if ordered.contains(&pending.key.webhook) {
+            entries_in_order.push(entry);
+            return;
+        }
+        entries.push(entry);
         if entries.len() == CHUNK {
+            notify(&[NotifyState::ExtendTimeoutUsec(60_000_000)]);
             engine.handle(now, Input::Loaded(std::mem::replace(&mut entries, Vec::with_capacity(CHUNK))), &mut effects);
         }
     });
     result.map_err(DaemonError::failed)?;
     engine.handle(now, Input::Loaded(entries), &mut effects);
+    // The queue is in the order of due times, in which the head of an ordered webhook, tried before, may come last.
+    entries_in_order.sort_by_key(|entry| entry.key.sequence);
+    engine.handle(now, Input::Loaded(entries_in_order), &mut effects);
     for state in registry.not_in_force().filter(|state| state.removed.is_some()) {
         let by = format!("configuration: {} was gone for longer than orphan_grace", state.id);
         engine.handle(now, Input::Removed { webhook: state.number, by }, &mut effects);

@@ -41,9 +41,9 @@ const REFUSED_V6: [Ipv6Net; 5] = [
     v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
 ];
 
-/// The well-known prefix of NAT64 (RFC 6052) and the one for local use (RFC 8215).
+/// The well-known prefix of NAT64 (RFC 6052), which always carries its IPv4 address in the last 32 bits. In the prefix for local use, `64:ff9b:1::/48` (RFC 8215), its place
+/// depends on the network, so an address there may lead anywhere: it is refused like all that is not global unicast.
 const NAT64: Ipv6Net = v6([0x0064, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
-const NAT64_LOCAL: Ipv6Net = v6([0x0064, 0xff9b, 1, 0, 0, 0, 0, 0], 48);
 
 /// Why an address is not dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,23 @@ pub enum Refusal {
     OwnListener,
 }
 
+impl Refusal {
+    /// What to tell the owner of a webhook whose `host` is at `address`.
+    #[must_use]
+    pub fn sentence(self, host: &str, address: SocketAddr) -> String {
+        match self {
+            Self::Special => format!(
+                "{host} is {}, a private or special address, which is not dialled; allow_networks in [egress] or in the webhook makes an exception",
+                address.ip()
+            ),
+            Self::OwnListener => format!("{host} is {address}, where hookwheel itself listens"),
+        }
+    }
+}
+
 /// Judges an address. `allowed` are the networks that may be dialled all the same; the daemon's own listeners may not even then.
+///
+/// An address in disguise is judged by the one inside, by the exceptions too: `10.0.0.0/8` allows `::ffff:10.0.0.1`, and `::/0` does not.
 ///
 /// # Errors
 /// Why it is not to be dialled.
@@ -63,17 +79,24 @@ pub fn judge(address: SocketAddr, allowed: &[IpNet], own_listeners: &[SocketAddr
     if own_listeners.iter().any(|own| is_own(SocketAddr::new(ip, address.port()), *own)) {
         return Err(Refusal::OwnListener);
     }
-    let is_allowed = allowed.iter().any(|network| network.contains(&ip) || network.contains(&address.ip()));
+    let is_allowed = allowed.iter().any(|network| network.contains(&ip));
     if is_allowed || is_public(ip) { Ok(()) } else { Err(Refusal::Special) }
+}
+
+/// Whether a connection leads back to the daemon through an address of this machine that no configuration names: its public one, say, when it listens on `0.0.0.0`.
+/// The source address of such a connection is the address dialled, and of no other.
+#[must_use]
+pub fn is_own_connection(local: SocketAddr, peer: SocketAddr, own_listeners: &[SocketAddr]) -> bool {
+    let leads_back = inner(local.ip()) == inner(peer.ip());
+    leads_back && own_listeners.iter().any(|own| inner(own.ip()).is_unspecified() && own.port() == peer.port())
 }
 
 /// The IPv4 address that an IPv6 address carries (mapped, compatible, NAT64), else the address itself.
 fn inner(ip: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = ip else { return ip };
     let [.., a, b, c, d] = v6.octets();
-    let carried = IpAddr::V4(Ipv4Addr::new(a, b, c, d));
     let is_compatible = v6.segments()[..6] == [0; 6] && !v6.is_loopback() && !v6.is_unspecified();
-    if v6.to_ipv4_mapped().is_some() || is_compatible || NAT64.contains(&v6) || NAT64_LOCAL.contains(&v6) { carried } else { ip }
+    if v6.to_ipv4_mapped().is_some() || is_compatible || NAT64.contains(&v6) { IpAddr::V4(Ipv4Addr::new(a, b, c, d)) } else { ip }
 }
 
 fn is_public(ip: IpAddr) -> bool {
@@ -104,40 +127,45 @@ mod tests {
 
     use super::*;
 
-    fn verdict(ip: &str) -> Result<(), Refusal> {
-        judge(SocketAddr::new(ip.parse().unwrap(), 443), &[], &[])
+    /// The ranges of the contract, written out once more: the tables above are checked against these, not against themselves.
+    const CONTRACT_V4: &str = "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.31.196.0/24 \
+        192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 168.63.129.16/32";
+    const CONTRACT_V6: &str = "2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20";
+
+    fn contract(text: &str) -> Vec<IpNet> {
+        text.split_whitespace().map(|network| network.parse().unwrap()).collect()
+    }
+
+    fn verdict(ip: impl Into<IpAddr>) -> Result<(), Refusal> {
+        judge(SocketAddr::new(ip.into(), 443), &[], &[])
+    }
+
+    fn verdict_of(ip: &str) -> Result<(), Refusal> {
+        verdict(ip.parse::<IpAddr>().unwrap())
     }
 
     #[test]
     fn the_first_and_the_last_address_of_every_refused_range_are_refused_and_their_neighbours_are_not() {
-        for network in REFUSED_V4 {
-            for ip in [network.network(), network.broadcast()] {
-                assert_eq!(verdict(&ip.to_string()), Err(Refusal::Special), "{ip}");
-            }
+        for network in [contract(CONTRACT_V4), contract(CONTRACT_V6)].concat() {
+            assert_eq!(verdict(network.network()), Err(Refusal::Special), "{network}");
+            assert_eq!(verdict(network.broadcast()), Err(Refusal::Special), "{network}");
         }
-        for network in REFUSED_V6 {
-            assert_eq!(verdict(&network.network().to_string()), Err(Refusal::Special), "{network}");
-            assert_eq!(verdict(&network.broadcast().to_string()), Err(Refusal::Special), "{network}");
+        let v4 = "1.1.1.1 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 172.15.255.255 172.32.0.0 192.0.1.0 198.17.255.255 198.20.0.0 \
+            223.255.255.255 168.63.129.15 168.63.129.17";
+        let v6 = "2000:: 2606:4700::1111 2001:200::1 2001:db7:ffff::1 2003::1 2620:4f:8001:: 3ffe:ffff::1 3fff:1000::";
+        for ip in v4.split_whitespace().chain(v6.split_whitespace()) {
+            assert_eq!(verdict_of(ip), Ok(()), "{ip}");
         }
-        for ip in [
-            "1.1.1.1",
-            "9.255.255.255",
-            "11.0.0.0",
-            "100.63.255.255",
-            "100.128.0.0",
-            "172.15.255.255",
-            "172.32.0.0",
-            "223.255.255.255",
-            "168.63.129.17",
-        ] {
-            assert_eq!(verdict(ip), Ok(()), "{ip}");
+        for ip in ["::", "::1", "fe80::1", "fc00::1", "fd12::1", "ff02::1", "4000::1", "1fff::1", "100::1", "5f00::1", "::ffff:0:8.8.8.8"] {
+            assert_eq!(verdict_of(ip), Err(Refusal::Special), "{ip}");
         }
-        for ip in ["2606:4700::1111", "2001:200::1", "2003::1", "2620:4f:8001::", "3ffe:ffff::1"] {
-            assert_eq!(verdict(ip), Ok(()), "{ip}");
-        }
-        for ip in ["::", "::1", "fe80::1", "fc00::1", "fd12::1", "ff02::1", "4000::1", "1fff::1", "100::1", "5f00::1"] {
-            assert_eq!(verdict(ip), Err(Refusal::Special), "{ip}");
-        }
+    }
+
+    #[test]
+    fn where_the_place_of_the_inner_address_is_not_known_the_outer_one_is_refused() {
+        // 10.0.0.1 for a network that translates by 64:ff9b:1::/48, though its last 32 bits read 8.8.8.8.
+        assert_eq!(verdict_of("64:ff9b:1:a00:0:100:808:808"), Err(Refusal::Special));
+        assert_eq!(verdict_of("64:ff9b:1::8.8.8.8"), Err(Refusal::Special));
     }
 
     #[test]
@@ -146,24 +174,71 @@ mod tests {
         let own = ["127.0.0.1:8700".parse().unwrap()];
         let judged = |address: &str| judge(address.parse().unwrap(), &allowed, &own);
         assert_eq!(judged("127.0.0.1:8701"), Ok(()));
+        assert_eq!(judged("[::ffff:127.0.0.1]:8701"), Ok(()));
         assert_eq!(judged("[fd00::7]:80"), Ok(()));
         assert_eq!(judged("10.0.0.1:80"), Err(Refusal::Special));
         assert_eq!(judged("127.0.0.1:8700"), Err(Refusal::OwnListener));
         assert_eq!(judged("[::ffff:127.0.0.1]:8700"), Err(Refusal::OwnListener));
-        let everywhere = ["0.0.0.0:8700".parse().unwrap()];
-        assert_eq!(judge("127.0.0.2:8700".parse().unwrap(), &allowed, &everywhere), Err(Refusal::OwnListener));
+        let everything_v6 = ["::/0".parse().unwrap()];
+        assert_eq!(judge("[::ffff:10.0.0.1]:80".parse().unwrap(), &everything_v6, &[]), Err(Refusal::Special), "it is IPv4 within");
+        for everywhere in ["0.0.0.0:8700", "[::]:8700"] {
+            let own = [everywhere.parse().unwrap()];
+            assert_eq!(judge("127.0.0.2:8700".parse().unwrap(), &allowed, &own), Err(Refusal::OwnListener));
+            assert_eq!(judge("127.0.0.2:8701".parse().unwrap(), &allowed, &own), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_connection_to_an_address_of_this_machine_is_known_by_its_source() {
+        let own = ["0.0.0.0:8700".parse().unwrap(), "192.0.2.1:8800".parse().unwrap()];
+        let leads_back = |local: &str, peer: &str| is_own_connection(local.parse().unwrap(), peer.parse().unwrap(), &own);
+        assert!(leads_back("198.51.100.7:40000", "198.51.100.7:8700"));
+        assert!(leads_back("[2606:4700::7]:40000", "[2606:4700::7]:8700"));
+        assert!(!leads_back("198.51.100.7:40000", "198.51.100.7:443"), "another daemon of this machine");
+        assert!(!leads_back("198.51.100.7:40000", "198.51.100.8:8700"), "another machine");
+        assert!(!leads_back("198.51.100.7:40000", "198.51.100.7:8800"), "that listener is bound to one address, which is judged by itself");
     }
 
     proptest! {
+        #[test]
+        fn every_ipv4_address_is_judged_as_the_contract_says(bits in any::<u32>()) {
+            let ip = IpAddr::from(Ipv4Addr::from(bits));
+            prop_assert_eq!(verdict(ip).is_err(), contract(CONTRACT_V4).iter().any(|network| network.contains(&ip)));
+        }
+
+        #[test]
+        fn every_address_of_a_refused_range_is_refused(index in any::<prop::sample::Index>(), bits in any::<u128>()) {
+            let networks = [contract(CONTRACT_V4), contract(CONTRACT_V6)].concat();
+            let ip: IpAddr = match *index.get(&networks) {
+                IpNet::V4(network) => {
+                    let low = u32::try_from(bits & u128::from(u32::MAX)).unwrap();
+                    Ipv4Addr::from(u32::from(network.network()) | (low & u32::from(network.hostmask()))).into()
+                }
+                IpNet::V6(network) => Ipv6Addr::from(u128::from(network.network()) | (bits & u128::from(network.hostmask()))).into(),
+            };
+            prop_assert_eq!(verdict(ip), Err(Refusal::Special), "{}", ip);
+        }
+
+        #[test]
+        fn ipv6_outside_of_global_unicast_is_refused_and_inside_only_the_contracts_ranges_are(bits in any::<u128>()) {
+            let ip = Ipv6Addr::from(bits);
+            if matches!(inner(ip.into()), IpAddr::V6(_)) {
+                let is_special = bits >> 125 != 1 || contract(CONTRACT_V6).iter().any(|network| network.contains(&IpAddr::from(ip)));
+                prop_assert_eq!(verdict(ip).is_err(), is_special, "{}", ip);
+            }
+            let global = Ipv6Addr::from((bits >> 3) | (1 << 125));
+            let is_special = contract(CONTRACT_V6).iter().any(|network| network.contains(&IpAddr::from(global)));
+            prop_assert_eq!(verdict(global).is_err(), is_special, "{}", global);
+        }
+
         #[test]
         fn an_address_in_disguise_is_judged_like_the_one_inside(bits in any::<u32>()) {
             let plain = Ipv4Addr::from(bits);
             let [a, b, c, d] = plain.octets();
             let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-            let expected = verdict(&plain.to_string());
-            for disguise in [[0, 0, 0, 0, 0, 0xffff, high, low], [0x64, 0xff9b, 0, 0, 0, 0, high, low], [0x64, 0xff9b, 1, 0, 0, 0, high, low], [0, 0, 0, 0, 0, 0, high, low]] {
+            for disguise in [[0, 0, 0, 0, 0, 0xffff, high, low], [0x64, 0xff9b, 0, 0, 0, 0, high, low], [0, 0, 0, 0, 0, 0, high, low]] {
                 let disguised = Ipv6Addr::from(disguise);
-                prop_assert_eq!(verdict(&disguised.to_string()), expected, "{}", disguised);
+                prop_assert_eq!(verdict(disguised), verdict(plain), "{}", disguised);
             }
         }
     }

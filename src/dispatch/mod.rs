@@ -1,15 +1,20 @@
 //! The back door: one HTTP POST at a time, and whatever comes of it as one [`Outcome`]. It never decides whether or when to try again.
 //!
-//! * One deadline for the whole attempt, from the name to the last byte of the answer.
-//! * Redirects are not followed. A body is read up to [`limits::RESPONSE_READ_MAX`]; what is longer is cut off by closing the connection, which does not change the outcome.
+//! * One deadline for the whole attempt, from the name to the last byte of the answer; the phase in which it passes tells what kind of time-out it was.
+//! * Redirects are not followed. A response must arrive whole: as long as its length says, or to its last chunk. A body is read up to [`limits::RESPONSE_READ_MAX`]; what is
+//!   longer is cut off by closing the connection, which does not change the outcome. So a success with an endless body is a success.
 //! * Connections are kept and used again, two idle ones an endpoint for half a minute. One that the receiver had closed before anything was
 //!   written is replaced and not charged: the client sends such a request again by itself, and only such a one.
 //! * A pool belongs to one egress policy, because a connection made under one must not serve under another; reconfiguring drops all of them.
+//! * The names are those of the system when the dispatcher was made or reconfigured; the root certificates, when it was made.
 
 pub mod address;
 pub mod connect;
 pub mod outcome;
+pub mod progress;
 pub mod request;
+pub mod resolve;
+pub mod stream;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,20 +22,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use hyper::{Request, Response, Version};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
 use rustls::{ClientConfig, RootCertStore};
 
-use self::connect::{Connector, PROGRESS, Phase, Progress};
+use self::connect::Connector;
+use self::progress::{ConnectionFacts, PROGRESS, Progress};
+use self::resolve::Names;
 use crate::limits;
-use crate::model::{EventId, Outcome, OutcomeClass, PhaseTimes, Webhook};
-use crate::time::{Stopwatch, UnixMillis, wall_now};
+use crate::model::{EventId, Outcome, OutcomeClass, Webhook, WebhookSpec};
+use crate::time::{UnixMillis, wall_now};
 
 /// One attempt to be made.
 #[derive(Clone, Debug)]
@@ -65,15 +72,15 @@ pub struct Dispatcher {
 type HttpClient = Client<Connector, Full<Bytes>>;
 
 struct Shared {
-    resolver: Arc<TokioResolver>,
     tls: Arc<ClientConfig>,
+    has_roots: bool,
     open: Arc<AtomicUsize>,
     pools: Mutex<Pools>,
 }
 
-#[derive(Default)]
 struct Pools {
     settings: DispatchSettings,
+    names: Arc<Names>,
     by_policy: HashMap<Vec<IpNet>, HttpClient>,
 }
 
@@ -105,85 +112,66 @@ impl Dispatcher {
     /// # Errors
     /// [`DispatchError`] when resolver or TLS can't be set up.
     pub fn with_roots(settings: DispatchSettings, roots: RootCertStore) -> Result<Self, DispatchError> {
+        let names = Names::from_system().map_err(|error| DispatchError(error.to_string()))?;
+        Self::with_names(settings, roots, names)
+    }
+
+    fn with_names(settings: DispatchSettings, roots: RootCertStore, names: Names) -> Result<Self, DispatchError> {
+        let has_roots = !roots.is_empty();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let mut tls = versions.map_err(|error| DispatchError(error.to_string()))?.with_root_certificates(roots).with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let pools = Mutex::new(Pools { settings, by_policy: HashMap::new() });
-        let shared = Shared { resolver: Arc::new(resolver()?), tls: Arc::new(tls), open: Arc::default(), pools };
+        let pools = Mutex::new(Pools { settings, names: Arc::new(names), by_policy: HashMap::new() });
+        let shared = Shared { tls: Arc::new(tls), has_roots, open: Arc::default(), pools };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Takes new settings and drops every idle connection.
+    /// Takes new settings, reads the system's name servers and hosts again, and drops every idle connection. Attempts under way end under the settings that they began with.
     pub fn reconfigure(&self, settings: DispatchSettings) {
-        *self.pools() = Pools { settings, by_policy: HashMap::new() };
+        let names = Names::from_system();
+        let mut pools = self.pools();
+        pools.settings = settings;
+        pools.by_policy.clear();
+        match names {
+            Ok(names) => pools.names = Arc::new(names),
+            Err(error) => tracing::warn!(%error, "the name servers could not be read again; those known before stay in use"),
+        }
     }
 
     /// Makes one attempt. It never fails and ends within the webhook's time-out; a defect in here becomes an outcome like any other.
+    /// Dropping the future ends the attempt.
     pub async fn attempt(&self, job: Job) -> Outcome {
         let dispatcher = self.clone();
-        let attempt = tokio::spawn(async move { dispatcher.attempt_now(&job).await });
-        let guard = AbortOnDrop(attempt.abort_handle());
-        let outcome = match attempt.await {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                tracing::error!(%error, "an attempt panicked: a defect of hookwheel");
-                Outcome::new(OutcomeClass::InternalError, "hookwheel itself failed while making this attempt; its log says more")
-            }
-        };
-        drop(guard);
-        outcome
+        caught(async move { dispatcher.attempt_now(&job).await }).await
     }
 
     async fn attempt_now(&self, job: &Job) -> Outcome {
         let spec = &job.webhook.spec;
-        let stopwatch = Stopwatch::start();
-        let progress = Arc::new(Progress::default());
-        progress.enter(Phase::Requesting);
-        let deadline = Duration::from_millis(spec.timeout_ms);
-        let exchange = PROGRESS.scope(Arc::clone(&progress), self.exchange(job, &progress));
-        let mut outcome = match tokio::time::timeout(deadline, exchange).await {
-            Ok(outcome) => outcome,
-            Err(_) => outcome::of_timeout(progress.phase(), spec.timeout_ms, spec.url.host_str().unwrap_or_default()),
-        };
-        let first_byte_us = outcome.phases.first_byte_us;
-        outcome.phases = PhaseTimes { first_byte_us, total_us: stopwatch.elapsed_us(), ..progress.times() };
-        outcome.remote = progress.remote().map(|remote| remote.to_string());
-        outcome
-    }
-
-    async fn exchange(&self, job: &Job, progress: &Progress) -> Outcome {
-        let spec = &job.webhook.spec;
-        let client = match self.client_for(&spec.allow_networks, spec.url.scheme()) {
-            Ok(client) => client,
+        let progress = Arc::new(Progress::start(spec.timeout_ms));
+        let prepared = self.client_for(spec).and_then(|client| Ok((client, request::build(job)?)));
+        let (client, mut request) = match prepared {
+            Ok(prepared) => prepared,
             Err(sentence) => return Outcome::new(OutcomeClass::UrlRefused, sentence),
         };
-        let request = match request::build(job) {
-            Ok(request) => request,
-            Err(sentence) => return Outcome::new(OutcomeClass::UrlRefused, sentence),
-        };
-        let stopwatch = Stopwatch::start();
-        let response = match client.request(request).await {
-            Ok(response) => response,
-            Err(error) => return outcome::of_client_error(&error),
-        };
-        progress.enter(Phase::Reading);
-        let times = progress.times();
-        let before_request = [times.dns_us, times.connect_us, times.tls_us].into_iter().flatten().sum::<u32>();
-        let first_byte_us = Some(stopwatch.elapsed_us().saturating_sub(before_request));
-        let (parts, body) = response.into_parts();
-        let status = parts.status.as_u16();
-        let (excerpt, result) = read_body(body).await;
+        let captured = capture_connection(&mut request);
+        let exchange = PROGRESS.scope(Arc::clone(&progress), exchange(&client, request, spec, &progress));
+        let result = tokio::time::timeout(Duration::from_millis(spec.timeout_ms), exchange).await;
+        let connection = connection_of(&captured).filter(|_| !matches!(&result, Ok(Err(error)) if error.is_connect()));
         let mut outcome = match result {
-            Ok(()) => outcome::of_response(status, &parts.headers, &spec.success, wall_now()),
-            Err(error) => outcome::of_body_error(status, &error),
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => outcome::of_client_error(&error),
+            Err(_) => {
+                let phase = progress.phase(connection.as_ref());
+                outcome::of_timeout(phase, spec.timeout_ms, spec.url.host_str().unwrap_or_default())
+            }
         };
-        outcome.excerpt = excerpt;
-        outcome.phases.first_byte_us = first_byte_us;
+        progress.complete(&mut outcome, connection.as_ref());
         outcome
     }
 
-    fn client_for(&self, allow_networks: &[IpNet], scheme: &str) -> Result<HttpClient, String> {
+    fn client_for(&self, spec: &WebhookSpec) -> Result<HttpClient, String> {
+        let (scheme, allow_networks) = (spec.url.scheme(), spec.allow_networks.as_slice());
         let mut pools = self.pools();
         if scheme != "https" && (scheme != "http" || pools.settings.require_https) {
             return Err(format!("a URL that begins with {scheme}: is not dialled here; use https:"));
@@ -192,22 +180,37 @@ impl Dispatcher {
             // Idle connections to very many endpoints: whatever is not in use goes.
             pools.by_policy.clear();
         }
-        let own_listeners = Arc::from(pools.settings.own_listeners.as_slice());
-        let client = pools.by_policy.entry(allow_networks.to_vec()).or_insert_with(|| {
-            client(Connector {
-                resolver: Arc::clone(&self.shared.resolver),
-                tls: Arc::clone(&self.shared.tls),
-                allow_networks: Arc::from(allow_networks),
-                own_listeners,
-                open: Arc::clone(&self.shared.open),
-            })
+        if let Some(client) = pools.by_policy.get(allow_networks) {
+            return Ok(client.clone());
+        }
+        if pools.by_policy.len() >= limits::EGRESS_POLICIES_MAX {
+            pools.by_policy.clear();
+        }
+        let client = client(Connector {
+            names: Arc::clone(&pools.names),
+            tls: Arc::clone(&self.shared.tls),
+            has_roots: self.shared.has_roots,
+            allow_networks: Arc::from(allow_networks),
+            own_listeners: Arc::from(pools.settings.own_listeners.as_slice()),
+            open: Arc::clone(&self.shared.open),
         });
-        Ok(client.clone())
+        pools.by_policy.insert(allow_networks.to_vec(), client.clone());
+        Ok(client)
     }
 
     fn pools(&self) -> std::sync::MutexGuard<'_, Pools> {
         self.shared.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Runs an attempt in a task of its own, so that a panic ends that task alone.
+async fn caught(attempt: impl Future<Output = Outcome> + Send + 'static) -> Outcome {
+    let task = tokio::spawn(attempt);
+    let _guard = AbortOnDrop(task.abort_handle());
+    task.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "an attempt panicked: a defect of hookwheel");
+        Outcome::new(OutcomeClass::InternalError, "hookwheel itself failed while making this attempt; its log says more")
+    })
 }
 
 /// An attempt that nobody waits for any more is ended.
@@ -219,24 +222,49 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Reads a body to its end or to the bound. Gives back its first bytes and whether it came whole.
-async fn read_body(mut body: Incoming) -> (Vec<u8>, Result<(), hyper::Error>) {
-    let mut excerpt = Vec::new();
+/// Sends the request and receives the response.
+async fn exchange(
+    client: &HttpClient,
+    request: Request<Full<Bytes>>,
+    spec: &WebhookSpec,
+    progress: &Progress,
+) -> Result<Outcome, hyper_util::client::legacy::Error> {
+    let mut response = client.request(request).await?;
+    let status = response.status().as_u16();
+    progress.answered(status);
+    Ok(match read_body(&mut response, progress).await {
+        Ok(()) => outcome::of_response(status, response.headers(), &spec.success, wall_now()),
+        Err(error) => outcome::of_body_error(status, &error),
+    })
+}
+
+/// Reads the body to its end or to the bound.
+async fn read_body(response: &mut Response<hyper::body::Incoming>, progress: &Progress) -> Result<(), hyper::Error> {
+    let headers = response.headers();
+    let has_length = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    let ends_with_connection = response.version() < Version::HTTP_2 && !has_length;
+    let body = response.body_mut();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
         let frame = match frame {
-            Ok(frame) => frame,
-            Err(error) => return (excerpt, Err(error)),
+            Err(error) if ends_with_connection && outcome::is_tls_without_farewell(&error) => return Ok(()),
+            frame => frame?,
         };
         let Some(data) = frame.data_ref() else { continue };
+        progress.keep(data);
         length += data.len();
-        let room = limits::RESPONSE_EXCERPT_MAX - excerpt.len();
-        excerpt.extend_from_slice(&data[..data.len().min(room)]);
         if length > limits::RESPONSE_READ_MAX {
             break;
         }
     }
-    (excerpt, Ok(()))
+    Ok(())
+}
+
+/// The connection that the client chose last for the request, if it came to that.
+fn connection_of(captured: &CaptureConnection) -> Option<ConnectionFacts> {
+    let mut extensions = hyper::http::Extensions::new();
+    captured.connection_metadata().as_ref()?.get_extras(&mut extensions);
+    extensions.remove::<ConnectionFacts>()
 }
 
 fn client(connector: Connector) -> HttpClient {
@@ -249,24 +277,13 @@ fn client(connector: Connector) -> HttpClient {
         .pool_idle_timeout(Duration::from_millis(limits::IDLE_TIMEOUT_MS))
         .pool_max_idle_per_host(limits::IDLE_PER_HOST)
         .http1_max_buf_size(http1_buffer)
+        // A connection that many attempts share must not stay when its other end is gone without a word.
+        .http2_keep_alive_interval(Duration::from_millis(limits::HTTP2_PING_MS))
+        .http2_keep_alive_timeout(Duration::from_millis(limits::HTTP2_PING_MS))
+        .http2_keep_alive_while_idle(true)
         .http2_max_header_list_size(http2_headers)
         .retry_canceled_requests(true)
         .build(connector)
-}
-
-/// The system's resolver; where the system has none, one that only knows `/etc/hosts`.
-fn resolver() -> Result<TokioResolver, DispatchError> {
-    let mut builder = match TokioResolver::builder_tokio() {
-        Ok(builder) => builder,
-        Err(error) => {
-            tracing::warn!(%error, "the system's name servers could not be read; only names in /etc/hosts can be resolved");
-            TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
-        }
-    };
-    builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    // A few hundred attempts may ask at once; the default would refuse them as too busy.
-    builder.options_mut().max_active_requests = limits::IN_FLIGHT_DEFAULT as usize;
-    builder.build().map_err(|error| DispatchError(error.to_string()))
 }
 
 #[cfg(test)]

@@ -2,11 +2,14 @@
 
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 
 use hyper::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use hyper_util::client::legacy;
+use rustls::CertificateError;
 
-use super::connect::{ConnectError, Phase};
+use super::connect::ConnectError;
+use super::progress::Phase;
 use crate::model::{Outcome, OutcomeClass, SuccessRule};
 use crate::time::UnixMillis;
 
@@ -57,7 +60,7 @@ pub fn retry_after_ms(value: &str, now: UnixMillis) -> Option<u64> {
 #[must_use]
 pub fn of_client_error(error: &legacy::Error) -> Outcome {
     if let Some(connect) = find::<ConnectError>(error) {
-        return of_connect_error(connect);
+        return Outcome::new(connect.class, connect.sentence.clone());
     }
     if let Some(hyper) = find::<hyper::Error>(error) {
         return of_hyper_error(hyper, "before it answered");
@@ -71,6 +74,12 @@ pub fn of_body_error(status: u16, error: &hyper::Error) -> Outcome {
     let base = of_hyper_error(error, "in the middle of its answer");
     let class = if base.class == OutcomeClass::ConnectionClosed { OutcomeClass::ResponseCutShort } else { base.class };
     Outcome { status: Some(status), class, ..base }
+}
+
+/// Whether TLS ended without its farewell (`close_notify`). Many servers never send it; it matters only where nothing else tells whether the response is whole.
+#[must_use]
+pub fn is_tls_without_farewell(error: &hyper::Error) -> bool {
+    find::<io::Error>(error).is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof)
 }
 
 /// The outcome of an attempt whose deadline passed in `phase`.
@@ -87,10 +96,64 @@ pub fn of_timeout(phase: Phase, timeout_ms: u64, host: &str) -> Outcome {
     Outcome::new(class, sentence)
 }
 
-/// The outcome of an attempt that never had a connection.
+/// Why an address could not be connected to.
 #[must_use]
-pub fn of_connect_error(error: &ConnectError) -> Outcome {
-    Outcome::new(error.class, error.sentence.clone())
+pub fn of_dial_error(address: SocketAddr, error: &io::Error) -> ConnectError {
+    // EMFILE and ENFILE, for which std has no kind.
+    let is_out_of_descriptors = matches!(error.raw_os_error(), Some(24 | 23));
+    let (class, sentence) = if error.kind() == io::ErrorKind::ConnectionRefused {
+        (OutcomeClass::ConnectRefused, format!("{address} refused the connection: nothing listens there"))
+    } else if is_out_of_descriptors {
+        let sentence = "hookwheel may not open any more connections: raise its limit of open files (LimitNOFILE, ulimit -n)".to_owned();
+        (OutcomeClass::ConnectFailed, sentence)
+    } else {
+        (OutcomeClass::ConnectFailed, format!("no connection to {address}: {error}"))
+    };
+    ConnectError { class, sentence }
+}
+
+/// Why a TLS handshake failed. `has_roots`: whether there is any root certificate on this machine.
+#[must_use]
+pub fn of_handshake_error(host: &str, error: &io::Error, has_roots: bool) -> ConnectError {
+    let (class, sentence) = match tls_error(error) {
+        Some(rustls::Error::InvalidCertificate(error)) => of_certificate_error(host, error, has_roots),
+        Some(rustls::Error::InvalidMessage(_)) => (OutcomeClass::TlsFailed, format!("{host} does not speak TLS on this port")),
+        Some(other) => (OutcomeClass::TlsFailed, format!("no TLS with {host}: {other}")),
+        None => (OutcomeClass::TlsFailed, format!("{host} ended the connection during the TLS handshake: {error}")),
+    };
+    ConnectError { class, sentence }
+}
+
+fn of_certificate_error(host: &str, error: &CertificateError, has_roots: bool) -> (OutcomeClass, String) {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            (OutcomeClass::TlsExpired, format!("the certificate of {host} has expired"))
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            (OutcomeClass::TlsExpired, format!("the certificate of {host} is not valid yet"))
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            (OutcomeClass::TlsWrongHost, format!("the certificate is not for {host}"))
+        }
+        CertificateError::UnknownIssuer if !has_roots => {
+            let why = "this machine has no root certificates: install the package ca-certificates and restart hookwheel";
+            (OutcomeClass::TlsUnknownIssuer, format!("the certificate of {host} can't be checked, because {why}"))
+        }
+        CertificateError::UnknownIssuer => {
+            let why = "is self-signed, or from an issuer that is not trusted here";
+            (OutcomeClass::TlsUnknownIssuer, format!("the certificate of {host} {why}"))
+        }
+        // What `openssl req -x509` makes by default. The library that judges it is not named by a type here, only by its words.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            let why = "is that of a certificate authority (self-signed, probably), which a server may not show as its own";
+            (OutcomeClass::TlsFailed, format!("the certificate of {host} {why}"))
+        }
+        other => (OutcomeClass::TlsFailed, format!("the certificate of {host} is not good: {other}")),
+    }
+}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref::<rustls::Error>()
 }
 
 fn of_hyper_error(error: &hyper::Error, when: &str) -> Outcome {
@@ -101,6 +164,10 @@ fn of_hyper_error(error: &hyper::Error, when: &str) -> Outcome {
         return Outcome::new(OutcomeClass::InvalidResponse, format!("the receiver does not speak HTTP: {}", with_causes(error)));
     }
     if let Some(io) = find::<io::Error>(error) {
+        // TLS 1.3 tells a client only after the handshake that its certificate was wanted.
+        if let Some(tls) = tls_error(io) {
+            return Outcome::new(OutcomeClass::TlsFailed, format!("the receiver ended TLS {when}: {tls}"));
+        }
         let how = match io.kind() {
             io::ErrorKind::ConnectionReset => "reset the connection".to_owned(),
             io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => "closed the connection".to_owned(),
@@ -111,7 +178,7 @@ fn of_hyper_error(error: &hyper::Error, when: &str) -> Outcome {
     if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
         return Outcome::new(OutcomeClass::ConnectionClosed, format!("the receiver closed the connection {when}"));
     }
-    Outcome::new(OutcomeClass::InvalidResponse, format!("the receiver broke the protocol {when}: {}", with_causes(error)))
+    Outcome::new(OutcomeClass::InvalidResponse, format!("the exchange with the receiver broke off {when}: {}", with_causes(error)))
 }
 
 /// The first error of type `E` in the chain of causes.

@@ -3,6 +3,7 @@
 //! The signature is `v1` of Standard Webhooks 1.0.0: HMAC-SHA256 over `id.timestamp.body`, in base64, with one value for each key in force.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use data_encoding::BASE64;
@@ -22,6 +23,12 @@ const USER_AGENT_VALUE: &str = concat!("hookwheel/", env!("CARGO_PKG_VERSION"));
 /// A sentence when URL or headers are none; the configuration's checks exclude that.
 pub fn build(job: &Job) -> Result<Request<Full<Bytes>>, String> {
     let spec = &job.webhook.spec;
+    if !spec.url.username().is_empty() || spec.url.password().is_some() {
+        return Err(
+            "a URL with a user name or password in it is not requested: put them into a header, `headers = { authorization = \"…\" }`"
+                .to_owned(),
+        );
+    }
     let uri = spec.url.as_str().parse::<Uri>().map_err(|error| format!("the URL {} can't be requested: {error}", spec.url))?;
     let timestamp = job.sent_at.seconds();
     let mut headers = HeaderMap::with_capacity(8 + spec.headers.len());
@@ -43,7 +50,7 @@ pub fn build(job: &Job) -> Result<Request<Full<Bytes>>, String> {
         let value = HeaderValue::try_from(value).map_err(|error| format!("the value of header {name:?} can't be sent: {error}"))?;
         headers.insert(HeaderName::from_static(name), value);
     }
-    let mut request = Request::new(Full::new(Bytes::from(job.body.to_vec())));
+    let mut request = Request::new(Full::new(Bytes::from_owner(Arc::clone(&job.body))));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;

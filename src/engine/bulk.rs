@@ -43,12 +43,13 @@ impl Engine {
             self.counters.cancelled += keys.len() as u64;
             effects.push(Effect::RecordCancelled { keys, by: removal.by.clone() });
         }
-        let (pending, in_flight) = self.lanes.get(removal.webhook).map_or((0, 0), |lane| (lane.pending, lane.in_flight));
-        if pending == 0 {
+        let lane = self.lanes.get(removal.webhook);
+        let (pending, reserved, in_flight) = lane.map_or((0, 0, 0), |lane| (lane.pending, lane.reserved, lane.in_flight));
+        if pending == 0 && reserved == 0 {
             return;
         }
         if removal.cursor >= self.pending.high_water() && pending > in_flight {
-            // An attempt that was in flight when its node was passed has come back since.
+            // An attempt that was in flight when its node was passed has come back since, or what was under way to the store was settled.
             removal.cursor = 0;
         }
         self.removals.push(removal);

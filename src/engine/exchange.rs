@@ -19,7 +19,7 @@ pub enum Input {
     Ticked,
     /// There is a configuration; it replaces the one before.
     Configured(Configuration),
-    /// Recovery found these deliveries pending. Comes before anything is published.
+    /// Recovery found these deliveries pending. Comes before anything is published; what belongs to an ordered webhook comes in one piece, by age.
     Loaded(Vec<Entry>),
     /// Somebody wants these events made durable, all or none.
     Published {

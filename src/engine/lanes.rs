@@ -38,6 +38,8 @@ pub struct Lane {
     throttled_until: Option<UnixMillis>,
     /// An ordered lane's head waits on the wheel.
     head_waits: bool,
+    /// It became ordered while attempts were under way: it sends nothing until they are back.
+    comes_to_order: bool,
 }
 
 /// What a lane counted since the start.
@@ -87,10 +89,12 @@ impl Lane {
     }
 
     fn leave(&mut self, now: UnixMillis) -> Leave {
-        if self.paused || self.webhook.is_none() || self.queue.is_empty() || self.head_waits || self.in_flight >= self.window() {
-            return Leave::No;
-        }
-        self.bucket.leave(now)
+        if self.may_send() { self.bucket.leave(now) } else { Leave::No }
+    }
+
+    fn may_send(&self) -> bool {
+        let is_open = !self.paused && !self.closed && self.webhook.is_some();
+        is_open && !self.queue.is_empty() && !self.head_waits && !self.comes_to_order && self.in_flight < self.window()
     }
 
     fn note_outcome(&mut self, class: OutcomeClass) {
@@ -190,6 +194,9 @@ impl Lanes {
         lane.closed = false;
         lane.webhook = Some(webhook);
         let order_changed = lane.pending > 0 && was_ordered != Some(lane.ordered());
+        if order_changed {
+            lane.comes_to_order = lane.ordered() && lane.in_flight > 0;
+        }
         if let Some(moment) = throttled_until {
             self.throttled.remove(&(moment, number));
         }
@@ -200,7 +207,7 @@ impl Lanes {
     /// Whether an entry that is due at `due` belongs on the wheel; in an ordered lane it does not, its head aside.
     #[must_use]
     pub fn wants_wheel(&self, number: WebhookNumber, due: UnixMillis, now: UnixMillis) -> bool {
-        due > now && !self.get(number).is_some_and(Lane::ordered)
+        due > now && !self.is_ordered(number)
     }
 
     /// Takes a loose entry into its lane's queue, behind all others. True when the lane had room for it at that moment.
@@ -239,6 +246,19 @@ impl Lanes {
     pub fn head_waits(&mut self, number: WebhookNumber) {
         let lane = self.lane_mut(number);
         lane.head_waits = lane.ordered();
+    }
+
+    /// Whether the last attempt from before a lane became ordered is back, so that everything that waits for it must be queued anew.
+    #[must_use]
+    pub fn came_to_order(&mut self, number: WebhookNumber) -> bool {
+        let lane = self.lane_mut(number);
+        lane.in_flight == 0 && std::mem::take(&mut lane.comes_to_order)
+    }
+
+    /// Whether the lane takes the first accepted first.
+    #[must_use]
+    pub fn is_ordered(&self, number: WebhookNumber) -> bool {
+        self.get(number).is_some_and(Lane::ordered)
     }
 
     /// Forgets the lane's queue, whose entries were all given out anew.
@@ -312,8 +332,7 @@ impl Lanes {
 
     fn enroll(&mut self, number: WebhookNumber) {
         let lane = self.lane_mut(number);
-        let may = !lane.paused && lane.webhook.is_some() && !lane.queue.is_empty() && !lane.head_waits && lane.in_flight < lane.window();
-        if may && !lane.in_ring && lane.throttled_until.is_none() {
+        if lane.may_send() && !lane.in_ring && lane.throttled_until.is_none() {
             lane.in_ring = true;
             self.ring.push_back(number);
         }

@@ -185,13 +185,13 @@ impl Engine {
 
     /// Gives everything that waits for a webhook out anew, after `ordered` changed: what an ordered lane holds is in its queue by age, what another holds is on the wheel.
     fn requeue(&mut self, number: WebhookNumber, now: UnixMillis) {
-        let mut nodes = Vec::new();
-        for node in 0..self.pending.high_water() {
-            let is_ours = self.pending.entry_at(node).is_some_and(|entry| entry.key.webhook == number);
-            if is_ours && self.pending.place(node) != Place::InFlight {
-                nodes.push(self.pending.reissue(node));
-            }
-        }
+        // All are found before the first is reissued, for a reissued one may get a number that the walk has not reached.
+        let is_waiting = |pending: &Pending, node| {
+            let is_ours = pending.entry_at(node).is_some_and(|entry| entry.key.webhook == number);
+            is_ours && pending.place(node) != Place::InFlight
+        };
+        let found = (0..self.pending.high_water()).filter(|node| is_waiting(&self.pending, *node)).collect::<Vec<_>>();
+        let mut nodes = found.into_iter().map(|node| self.pending.reissue(node)).collect::<Vec<_>>();
         self.lanes.reset_queue(&mut self.pending, number);
         nodes.sort_by_key(|node| self.pending.entry(*node).key.sequence);
         for node in nodes {
@@ -322,6 +322,9 @@ impl Engine {
                 self.wheel.insert(&mut self.pending, node);
             }
             Next::Delivered | Next::Dropped => self.forget(node),
+        }
+        if self.lanes.came_to_order(key.webhook) {
+            self.requeue(key.webhook, now);
         }
     }
 

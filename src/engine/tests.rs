@@ -38,6 +38,17 @@ fn unreachable(_: &Send) -> Outcome {
     Outcome::new(OutcomeClass::ConnectTimeout, "no connection within 10 s")
 }
 
+fn event(index: usize) -> NewEvent {
+    NewEvent {
+        id: EventId::parse(&format!("evt_{index}")).unwrap(),
+        id_by_client: false,
+        event_type: EventTypeName::parse("email.status.delivered").unwrap(),
+        project: Project::parse("shop.example.com").unwrap(),
+        body: Arc::from(b"{}".as_slice()),
+        fields_hash: [0; 16],
+    }
+}
+
 impl World {
     fn new(webhooks: Vec<Webhook>, answer: fn(&Send) -> Outcome) -> Self {
         let mut world = Self {
@@ -72,14 +83,6 @@ impl World {
     }
 
     fn publish(&mut self, count: usize) {
-        let event = |index| NewEvent {
-            id: EventId::parse(&format!("evt_{index}")).unwrap(),
-            id_by_client: false,
-            event_type: EventTypeName::parse("email.status.delivered").unwrap(),
-            project: Project::parse("shop.example.com").unwrap(),
-            body: Arc::from(b"{}".as_slice()),
-            fields_hash: [0; 16],
-        };
         self.last_ticket += 1;
         self.input(Input::Published { ticket: Ticket(self.last_ticket), events: (0..count).map(event).collect() });
     }
@@ -266,6 +269,57 @@ fn switching_ordered_on_and_off_loses_nothing_and_restores_the_order() {
     world.answer = success;
     world.run_until(START.plus_ms(250_000));
     assert!(world.engine.pending().is_empty());
+}
+
+#[test]
+fn becoming_ordered_waits_for_the_attempts_under_way_and_then_goes_by_age() {
+    let ordered = |on| {
+        let mut made = webhook(1);
+        (made.spec.ordered, made.spec.max_in_flight) = (on, 3);
+        made
+    };
+    let mut world = World::new(vec![ordered(false)], success);
+    // Free places in the table, in no order, for the entries that are queued anew.
+    world.publish(40);
+    world.run_until(START.plus_ms(1000));
+    world.answer = |send| if send.attempt == 1 { failure(send) } else { success(send) };
+    world.publish(10);
+    world.configure(vec![ordered(true)], |_| {});
+    let before = world.sent.len();
+    world.run_until(START.plus_ms(3_000_000));
+    let order = world.sent[before..].iter().map(|(_, send)| send.key.sequence.0).collect::<Vec<_>>();
+    assert!(order.is_sorted() && order.len() == 17, "three had their first attempt before: {order:?}");
+    assert!(world.sent[before..].windows(2).all(|pair| pair[1].0 >= pair[0].0.plus_ms(5)), "one at a time");
+    assert!(world.engine.pending().is_empty());
+}
+
+#[test]
+fn a_webhook_that_left_the_configuration_is_sent_nothing_even_when_it_is_resumed() {
+    let mut world = World::new(vec![webhook(1), webhook(2)], failure);
+    world.publish(1);
+    world.configure(vec![webhook(2)], |_| {});
+    world.input(Input::Paused { webhook: WebhookNumber(1), paused: false });
+    world.run_until(START.plus_ms(200_000));
+    assert_eq!(world.sent_to(1), 1, "the one before it left");
+    world.configure(vec![webhook(1), webhook(2)], |_| {});
+    assert_eq!(world.sent_to(1), 2);
+}
+
+#[test]
+fn what_was_under_way_to_the_store_when_its_webhook_was_removed_is_cancelled_too() {
+    let mut world = World::new(vec![webhook(1), webhook(2)], success);
+    let mut effects = Vec::new();
+    world.engine.handle(world.now, Input::Published { ticket: Ticket(1), events: vec![event(1)] }, &mut effects);
+    world.configure(vec![webhook(2)], |_| {});
+    world.input(Input::Removed { webhook: WebhookNumber(1), by: "test".into() });
+    world.run_until(START.plus_ms(50));
+    for effect in effects {
+        let committed = world.carry_out(effect).unwrap();
+        world.input(committed);
+    }
+    world.run_until(START.plus_ms(100));
+    assert_eq!((world.sent_to(1), world.sent_to(2), world.cancelled.len()), (0, 1, 1));
+    assert!(world.engine.pending().is_empty() && world.engine.next_wakeup().is_none());
 }
 
 #[test]

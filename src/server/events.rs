@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
-use serde_json::json;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use ulid::Ulid;
@@ -19,6 +19,7 @@ use super::hallway::{DoorSettings, Hallway, Publication};
 use super::problem::{ItemProblem, Problem};
 use super::tokens::{self, Door, Leave};
 use crate::limits;
+use crate::model::report::PublishedEvent;
 use crate::model::{EventId, NewEvent, submission};
 use crate::time::wall_now;
 
@@ -37,6 +38,14 @@ impl<H> EventsDoor<H> {
     pub fn new(hallway: H) -> Self {
         Self { hallway, body_budget: Arc::new(Semaphore::new(limits::REQUEST_BODIES_MAX / 1024)) }
     }
+}
+
+/// The answer to a batch that is durable.
+#[derive(Serialize)]
+struct BatchAnswer {
+    accepted: usize,
+    duplicates: usize,
+    events: Vec<PublishedEvent>,
 }
 
 /// The shape of a request's body.
@@ -79,11 +88,10 @@ pub async fn publish<H: Hallway>(
         Publication::Durable(published) => {
             let duplicates = published.iter().filter(|event| event.duplicate).count();
             let status = if duplicates == published.len() { StatusCode::OK } else { StatusCode::ACCEPTED };
-            let answer = match published.as_slice() {
-                [event] if !is_batch => json!(event),
-                _ => json!({ "accepted": published.len() - duplicates, "duplicates": duplicates, "events": published }),
-            };
-            Ok((status, Json(answer)).into_response())
+            Ok(match published.as_slice() {
+                [event] if !is_batch => (status, Json(event)).into_response(),
+                _ => (status, Json(BatchAnswer { accepted: published.len() - duplicates, duplicates, events: published })).into_response(),
+            })
         }
     }
 }

@@ -89,8 +89,8 @@ fn addresses_and_sockets_have_their_form() {
 #[test]
 fn a_listener_that_others_can_reach_needs_a_token() {
     let open = "[server]\nlisten = \"0.0.0.0:8700\"\n";
-    let expected = "webhooks.toml:2:10: listen: 0.0.0.0:8700 can be reached from other machines, which needs at least one [[token]]; \
-                    `hookwheel token new` makes one";
+    let expected = "webhooks.toml:2:10: listen: 0.0.0.0:8700 can be reached from other machines, which needs at least one [[token]]: \
+                    the SHA-256 of a secret of yours";
     assert_eq!(mistakes(open), expected);
     let token = format!("[[token]]\nname = \"platform\"\nsha256 = \"{}\"\nprojects = [\"*\"]\n", "aB".repeat(32));
     let config = good(&format!("{open}{token}"));
@@ -123,7 +123,7 @@ fn tokens_have_a_name_a_hash_and_projects() {
          name = \"b\"\nsha256 = \"{hash}\"\nprojects = [\"*\", \"shop\"]\n[[token]]\nname = \"b\"\nsha256 = \"{hash}\"\nprojects = [\"*\"]\n"
     );
     let expected = r#"webhooks.toml:2:8: name: expected some text, found none
-webhooks.toml:3:10: sha256: expected 64 hexadecimal digits in quotes, as `hookwheel token new` prints them; the token itself does not belong here
+webhooks.toml:3:10: sha256: expected 64 hexadecimal digits in quotes, as `printf %s TOKEN | sha256sum` prints them; the token itself does not belong here
 webhooks.toml:4:12: projects: the list is empty; "*" stands for every project
 webhooks.toml:8:13: projects: "*" stands for every project; write it alone
 webhooks.toml:8:18: projects: "shop" is not a project: expected a domain such as shop.example.com

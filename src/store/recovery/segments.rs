@@ -56,7 +56,7 @@ impl Segments {
                 if SegmentHeader::newer_format(&file)?.is_some() {
                     return Err(OpenError::Newer(name));
                 }
-                // A header is synced before the segment has its name: without one nothing in it was ever acknowledged.
+                // A header is durable before its segment has its name, so this disk lied; without frames nothing is lost by it.
                 if newest == Some(number) && !has_frames::<M>(file, number)? {
                     warnings.push(format!("{name} was begun and never used; it is removed"));
                     medium.remove(&name)?;

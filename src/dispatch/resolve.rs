@@ -1,0 +1,111 @@
+//! From a host name to its addresses. It never judges them.
+//!
+//! `/etc/hosts` comes first and then stands alone, as with the system's own resolver: a name in it is never asked for in the DNS, not even for its other family. The
+//! machine's search domains are left out, for a URL names its host in full.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::{Hosts, TokioResolver};
+
+use super::connect::{ConnectError, fail};
+use super::outcome::with_causes;
+use crate::limits;
+use crate::model::OutcomeClass;
+
+/// Knows the names: the hosts file and the name servers, as they stood when it was made.
+pub struct Names {
+    hosts: Hosts,
+    resolver: TokioResolver,
+    has_servers: bool,
+}
+
+impl Names {
+    /// The system's names. Where no name server is configured, only names in `/etc/hosts` can be resolved.
+    ///
+    /// # Errors
+    /// When the resolver can't be set up.
+    pub fn from_system() -> Result<Self, NetError> {
+        let hosts = Hosts::from_system().unwrap_or_else(|error| {
+            tracing::warn!(%error, "/etc/hosts could not be read");
+            Hosts::default()
+        });
+        match hickory_resolver::system_conf::read_system_conf() {
+            Ok((config, options)) => Self::new(config, options, hosts),
+            Err(error) => {
+                tracing::warn!(%error, "no name server is known from /etc/resolv.conf; only names in /etc/hosts can be resolved");
+                Self::new(ResolverConfig::default(), ResolverOpts::default(), hosts)
+            }
+        }
+    }
+
+    /// These name servers and hosts.
+    ///
+    /// # Errors
+    /// When the resolver can't be set up.
+    pub fn new(config: ResolverConfig, options: ResolverOpts, hosts: Hosts) -> Result<Self, NetError> {
+        let has_servers = !config.name_servers.is_empty();
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let attempts_max = usize::try_from(limits::IN_FLIGHT_MAX).unwrap_or(usize::MAX);
+        *builder.options_mut() = options;
+        let options = builder.options_mut();
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        // Every attempt may ask for both families at once; by default the 33rd question would be refused as too busy.
+        options.max_active_requests = attempts_max.saturating_mul(2);
+        // The zone may ask that "no such name" is remembered for a day. An owner who repairs it should not wait that long.
+        options.negative_max_ttl = Some(Duration::from_millis(limits::DNS_ABSENCE_KEPT_MS));
+        Ok(Self { hosts, resolver: builder.build()?, has_servers })
+    }
+
+    /// The addresses of `host`: at least one, at most [`limits::RESOLVED_ADDRESSES_MAX`], IPv4 first. A literal is its own address.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
+        if let Ok(literal) = host.parse::<IpAddr>() {
+            return Ok(vec![literal]);
+        }
+        // The dot at the end keeps the machine's search domains out.
+        let Ok(name) = Name::from_ascii(format!("{}.", host.trim_end_matches('.'))) else {
+            return fail(OutcomeClass::UrlRefused, format!("{host} can't be a host name: a part of it is empty or longer than 63 letters"));
+        };
+        let known = self.in_hosts_file(&name);
+        if !known.is_empty() {
+            return Ok(known);
+        }
+        let error = match self.resolver.lookup_ip(name).await {
+            Ok(found) => {
+                let addresses = found.iter().take(limits::RESOLVED_ADDRESSES_MAX).collect::<Vec<_>>();
+                if !addresses.is_empty() {
+                    return Ok(addresses);
+                }
+                return fail(OutcomeClass::DnsNotFound, format!("the name {host} has no address"));
+            }
+            Err(error) => error,
+        };
+        if error.is_nx_domain() {
+            fail(OutcomeClass::DnsNotFound, format!("the name {host} does not exist"))
+        } else if error.is_no_records_found() {
+            fail(OutcomeClass::DnsNotFound, format!("the name {host} has no address"))
+        } else if !self.has_servers {
+            let sentence = format!("the name {host} could not be resolved: this machine has no name server in /etc/resolv.conf");
+            fail(OutcomeClass::DnsFailed, sentence)
+        } else {
+            fail(OutcomeClass::DnsFailed, format!("the name {host} could not be resolved: {}", with_causes(&error)))
+        }
+    }
+
+    fn in_hosts_file(&self, name: &Name) -> Vec<IpAddr> {
+        [RecordType::A, RecordType::AAAA]
+            .into_iter()
+            .filter_map(|kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind)))
+            .flat_map(|found| found.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>())
+            .take(limits::RESOLVED_ADDRESSES_MAX)
+            .collect()
+    }
+}

@@ -1,0 +1,373 @@
+//! The second hallway: it carries news and orders between the real engine, the real writer and simulated everything else. It never decides anything, as the first one does not.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use hookwheel::engine::{AttemptRecord, Effect, Engine, Input, Send, Ticket};
+use hookwheel::model::{DeliveryKey, Locator, Outcome, OutcomeClass, Pause, Proposal, Sequence, Settled, Verdict, WebhookNumber};
+use hookwheel::store::fact::{Attempted, Cancelled, Fact};
+use hookwheel::store::journal::SpareJob;
+use hookwheel::store::journal::reader::JournalReader;
+use hookwheel::store::view::keys::id_hash;
+use hookwheel::store::writer::{Answer, Order, StoreError, Writer};
+use hookwheel::time::UnixMillis;
+
+use crate::laws::{self, Law, require};
+use crate::ledger::KnownId;
+use crate::medium::SimMedium;
+use crate::mirror::Mirror;
+use crate::office::Office;
+use crate::table::SimTable;
+use crate::world::{Defect, Happening, World};
+
+/// What follows when an operator's fact is durable.
+#[derive(Debug)]
+pub(crate) enum Operation {
+    Reconfigured,
+    PauseChanged(WebhookNumber),
+    Removed(WebhookNumber),
+}
+
+/// One process.
+pub(crate) struct Daemon {
+    pub(crate) incarnation: u64,
+    pub(crate) engine: Engine,
+    pub(crate) writer: Writer<SimMedium, SimTable>,
+    pub(crate) bodies: JournalReader<SimMedium>,
+    pub(crate) durable: JournalReader<SimMedium>,
+    pub(crate) mirror: Mirror,
+    pub(crate) office: Office,
+    /// News on its way to the engine.
+    pub(crate) inbox: VecDeque<Input>,
+    /// Orders on their way to the writer.
+    pub(crate) orders: VecDeque<Order>,
+    pub(crate) operations: BTreeMap<u64, Operation>,
+    /// Where new events of unanswered publications lie.
+    pub(crate) places: HashMap<Ticket, Vec<(Sequence, Locator)>>,
+    pub(crate) spare: Option<(u64, SpareJob<SimMedium>)>,
+    /// Records ordered and not yet durable.
+    pub(crate) unrecorded: usize,
+    pub(crate) started_ms: u64,
+    pub(crate) started: UnixMillis,
+    pub(crate) engine_at: u64,
+    pub(crate) writer_at: u64,
+    pub(crate) lull_until: u64,
+    pub(crate) checkpoint_at: u64,
+    pub(crate) drains_until: Option<u64>,
+}
+
+impl Daemon {
+    /// The schedule clock.
+    pub(crate) fn schedule(&self, now_ms: u64) -> UnixMillis {
+        self.started.plus_ms(now_ms - self.started_ms)
+    }
+
+    /// Puts news into the engine's inbox.
+    pub(crate) fn tell(&mut self, input: Input, at_ms: u64) {
+        self.inbox.push_back(input);
+        self.engine_at = self.engine_at.min(at_ms);
+    }
+
+    /// Puts an order into the writer's inbox.
+    pub(crate) fn order(&mut self, order: Order, at_ms: u64) {
+        self.orders.push_back(order);
+        self.writer_at = self.writer_at.min(at_ms);
+    }
+
+    /// Makes facts durable; what follows then is `operation`.
+    pub(crate) fn operate(&mut self, facts: Vec<Fact>, operation: Operation, at_ms: u64) {
+        let ticket = self.operations.last_key_value().map_or(1, |(last, _)| last + 1);
+        self.operations.insert(ticket, operation);
+        self.order(Order::Operate { ticket, facts }, at_ms);
+    }
+
+    /// Nothing is on its way anywhere, and the view has everything.
+    pub(crate) fn is_idle(&self) -> bool {
+        let is_quiet = self.inbox.is_empty() && self.orders.is_empty() && self.operations.is_empty() && self.engine.is_still();
+        is_quiet && self.writer.sync_at().is_none() && self.writer.view().lag() == 0
+    }
+}
+
+impl World {
+    /// The engine's thread runs for a while.
+    pub(crate) fn engine_step(&mut self) -> Law {
+        let Some(mut daemon) = self.daemon.take() else { return Ok(()) };
+        let law = self.run_engine(&mut daemon);
+        self.daemon = Some(daemon);
+        law
+    }
+
+    fn run_engine(&mut self, daemon: &mut Daemon) -> Law {
+        let now = daemon.schedule(self.now_ms);
+        let inputs = if daemon.inbox.is_empty() { 0 } else { 1 + self.rng.index(daemon.inbox.len()) };
+        for _ in 0..inputs.max(1) {
+            let input = daemon.inbox.pop_front().unwrap_or(Input::Ticked);
+            self.mirror_input(daemon, &input, now);
+            let mut effects = Vec::new();
+            daemon.engine.handle(now, input, &mut effects);
+            for effect in effects {
+                self.carry_out(daemon, effect, now)?;
+            }
+        }
+        laws::the_engine_knows_what_is_pending(&daemon.mirror, &daemon.engine)?;
+        let wakeup = daemon.engine.next_wakeup();
+        if wakeup.is_none_or(|at| at > now) && self.rng.one_in(4) {
+            laws::nobody_is_forgotten(&daemon.mirror, &daemon.engine, now)?;
+        }
+        let lateness_ms = self.rng.below(3);
+        daemon.engine_at = match wakeup {
+            _ if !daemon.inbox.is_empty() => self.now_ms + lateness_ms,
+            Some(at) => self.now_ms + at.since_ms(now) + lateness_ms,
+            None => u64::MAX,
+        };
+        Ok(())
+    }
+
+    fn mirror_input(&mut self, daemon: &mut Daemon, input: &Input, now: UnixMillis) {
+        let mirror = &mut daemon.mirror;
+        match input {
+            Input::Configured(configuration) => {
+                mirror.configured(configuration, now);
+                for (webhook, _) in &configuration.webhooks {
+                    let longest = self.longest.entry(webhook.number).or_default();
+                    *longest = (*longest).max(webhook.spec.schedule.attempts_total());
+                    self.moods.entry(webhook.number).or_default();
+                }
+            }
+            Input::Loaded(entries) => mirror.loaded(entries),
+            Input::Committed { settled, .. } => mirror.committed(settled),
+            Input::Paused { webhook, paused } => mirror.lane(*webhook).paused = *paused,
+            Input::Removed { webhook, .. } => mirror.lane(*webhook).removed = true,
+            Input::DrainBegan => mirror.draining = true,
+            Input::Published { .. } | Input::Attempted { .. } | Input::Recorded(_) | Input::Ticked => {}
+        }
+    }
+
+    fn carry_out(&mut self, daemon: &mut Daemon, effect: Effect, now: UnixMillis) -> Law {
+        let soon_ms = self.now_ms + self.rng.below(3);
+        match effect {
+            Effect::Commit { ticket, batch } => self.commit(daemon, ticket, batch, soon_ms)?,
+            Effect::Reply { ticket, reply } => self.reply(daemon, ticket, &reply)?,
+            Effect::Send(send) => self.send(daemon, &send, now)?,
+            Effect::RecordAttempt(record) => {
+                laws::attempts_follow_the_schedule(&daemon.mirror, &record, now)?;
+                daemon.mirror.recorded(&record);
+                daemon.unrecorded += 1;
+                let AttemptRecord { key, body, attempt } = record;
+                self.note(
+                    "attempt ended",
+                    &[("event", key.sequence.0), ("webhook", key.webhook.0.into()), ("number", attempt.number.into())],
+                );
+                daemon.order(Order::Record(Fact::Attempted(Attempted { key, body, previous: None, attempt })), soon_ms);
+            }
+            Effect::RecordCancelled { keys, by } => {
+                self.note("cancelled", &[("deliveries", keys.len() as u64)]);
+                for (key, due) in &keys {
+                    let lane = daemon.mirror.lane(key.webhook);
+                    let waiting = lane.waiting.remove(&key.sequence);
+                    let fits = lane.removed && waiting.is_some_and(|one| !one.in_flight && one.due == *due);
+                    require("only what waits for a removed webhook is cancelled", fits, || format!("{key:?}: {waiting:?}"))?;
+                }
+                daemon.unrecorded += 1;
+                daemon.order(Order::Record(Fact::Cancelled(Cancelled { at: now, by, keys })), soon_ms);
+            }
+            Effect::PauseWebhook { webhook, reason } => {
+                self.note("paused by 410", &[("webhook", webhook.0.into())]);
+                daemon.mirror.lane(webhook).paused = true;
+                let pause = Pause { reason, since: now, by: "receiver".into() };
+                if let Some(fact) = daemon.office.set_pause(webhook, Some(pause)) {
+                    daemon.operate(vec![fact], Operation::PauseChanged(webhook), soon_ms);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, daemon: &mut Daemon, ticket: Ticket, batch: Vec<Proposal>, soon_ms: u64) -> Law {
+        for proposal in &batch {
+            laws::all_that_match_get_it(&daemon.mirror, &proposal.event_type, &proposal.project, proposal)?;
+            daemon.mirror.proposed(proposal);
+        }
+        if self.defect == Defect::AnswersEarly {
+            let says = |proposal: &Proposal| {
+                (proposal.project.clone(), proposal.id.to_string(), proposal.deliveries.len() + proposal.overflowed.len())
+            };
+            let told = batch.iter().filter(|proposal| !proposal.id_by_client).map(says).collect::<Vec<_>>();
+            self.answered.extend(told.into_iter().map(|(project, id, made)| ((project, id), u32::try_from(made).expect("few webhooks"))));
+        }
+        daemon.order(Order::Commit { ticket: ticket.0, batch }, soon_ms);
+        Ok(())
+    }
+
+    fn send(&mut self, daemon: &mut Daemon, send: &Send, now: UnixMillis) -> Law {
+        let key = send.key;
+        self.note("sent", &[("event", key.sequence.0), ("webhook", key.webhook.0.into()), ("attempt", send.attempt.into())]);
+        if !self.lied {
+            laws::it_is_durable(&daemon.durable, key.sequence, send.body)?;
+        }
+        laws::never_early(&daemon.mirror, send, now)?;
+        laws::caps_hold(&daemon.mirror, send, daemon.mirror.in_flight as usize + daemon.unrecorded)?;
+        daemon.mirror.sent(send, now);
+        laws::the_rate_holds(daemon.mirror.lane(key.webhook), now)?;
+        let (outcome, takes_ms) = match daemon.bodies.read(send.body) {
+            Ok(read) => {
+                laws::bytes_are_identical(&self.ledger, send, &read.fact)?;
+                *self.sends.entry(key).or_default() += 1;
+                let mood = self.moods.get(&key.webhook).copied().unwrap_or_default();
+                mood.answer(&mut self.rng, send.webhook.spec.timeout_ms)
+            }
+            Err(error) => {
+                *self.sends.entry(key).or_default() += 1;
+                (Outcome::new(OutcomeClass::BodyUnreadable, error.to_string()), 1)
+            }
+        };
+        self.plan_in(takes_ms, Happening::AttemptEnds { incarnation: daemon.incarnation, key, outcome });
+        Ok(())
+    }
+
+    /// A response arrives, if the process that waited for it still lives.
+    pub(crate) fn attempt_ends(&mut self, incarnation: u64, key: DeliveryKey, outcome: Outcome) {
+        let now_ms = self.now_ms + self.rng.below(2);
+        if let Some(daemon) = self.daemon.as_mut().filter(|daemon| daemon.incarnation == incarnation) {
+            daemon.tell(Input::Attempted { key, outcome }, now_ms);
+        }
+    }
+
+    /// The writer's thread runs for a while.
+    pub(crate) fn writer_step(&mut self) -> Law {
+        let Some(mut daemon) = self.daemon.take() else { return Ok(()) };
+        let outcome = self.run_writer(&mut daemon);
+        self.daemon = Some(daemon);
+        match outcome {
+            Ok(law) => law,
+            Err(error) => {
+                self.process_fails(&error);
+                Ok(())
+            }
+        }
+    }
+
+    fn run_writer(&mut self, daemon: &mut Daemon) -> Result<Law, StoreError> {
+        let now = daemon.schedule(self.now_ms);
+        self.latest_schedule = self.latest_schedule.max(now);
+        let takes = self.rng.index(daemon.orders.len() + 1).max(usize::from(!daemon.orders.is_empty()));
+        for order in daemon.orders.drain(..takes).collect::<Vec<_>>() {
+            self.foretell(daemon, &order);
+            daemon.writer.take(order, now)?;
+        }
+        let mut answers = Vec::new();
+        if daemon.writer.sync_at().is_some_and(|at| at <= now) {
+            daemon.writer.sync(&mut answers)?;
+            self.ledger.acknowledge_all();
+        }
+        let steps = if self.now_ms < daemon.lull_until { 0 } else { self.rng.below(4) };
+        for _ in 0..steps {
+            daemon.writer.apply_step(&mut answers)?;
+        }
+        daemon.writer.forget_old_ids(now)?;
+        if self.now_ms >= daemon.checkpoint_at {
+            daemon.writer.view().table().checkpoint_as_the_daemon_does()?;
+            daemon.checkpoint_at = self.now_ms + self.rng.between(1000, 20_000);
+        }
+        self.prepare_spare(daemon)?;
+        if let Err(broken) = self.pass_on(daemon, answers) {
+            return Ok(Err(broken));
+        }
+        daemon.writer_at = self.next_writer_step(daemon, now);
+        Ok(Ok(()))
+    }
+
+    fn next_writer_step(&mut self, daemon: &Daemon, now: UnixMillis) -> u64 {
+        let lateness_ms = self.rng.below(3);
+        let waits = if daemon.writer.view().lag() > 0 && self.now_ms >= daemon.lull_until { 1 } else { 30_000 };
+        let until_sync = daemon.writer.sync_at().map_or(u64::MAX, |at| at.since_ms(now));
+        let orders = if daemon.orders.is_empty() { u64::MAX } else { 1 };
+        let spare = daemon.spare.as_ref().map_or(u64::MAX, |(at, _)| at.saturating_sub(self.now_ms));
+        self.now_ms + lateness_ms + waits.min(until_sync).min(orders).min(spare)
+    }
+
+    /// The next segment is prepared beside the writer, and is ready some time later.
+    fn prepare_spare(&mut self, daemon: &mut Daemon) -> Result<(), StoreError> {
+        if let Some(job) = daemon.writer.spare_job() {
+            daemon.spare = Some((self.now_ms + self.rng.below(5000), job));
+        }
+        if let Some((_, job)) = daemon.spare.take_if(|(at, _)| *at <= self.now_ms) {
+            match job.run() {
+                Ok(spare) => daemon.writer.take_spare(spare),
+                Err(error) => self.remark(&format!("no spare segment: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The ledger learns of an order before the writer does.
+    pub(crate) fn foretell(&mut self, daemon: &Daemon, order: &Order) {
+        match order {
+            Order::Commit { ticket, batch } => {
+                for proposal in batch {
+                    self.forget_if_forgotten(daemon, proposal);
+                }
+                self.ledger.take_commit(*ticket, batch);
+            }
+            Order::Record(fact) => self.ledger.take_facts(vec![fact.clone()]),
+            Order::Operate { facts, .. } => self.ledger.take_facts(facts.clone()),
+            Order::Barrier { .. } | Order::SetIdempotencyWindow { .. } => {}
+        }
+    }
+
+    /// An id that is as old as the window may be forgotten or not.
+    fn forget_if_forgotten(&mut self, daemon: &Daemon, proposal: &Proposal) {
+        let name = (proposal.project.clone(), proposal.id.clone());
+        let is_old = |known: &KnownId| self.latest_schedule.since_ms(known.accepted) >= self.ledger.window_ms;
+        if self.ledger.books.ids.get(&name).is_some_and(is_old) {
+            let row = daemon.writer.view().idempotency_row(&id_hash(&proposal.project, &proposal.id));
+            if matches!(row, Ok(None)) {
+                self.ledger.books.ids.remove(&name);
+            }
+        }
+    }
+
+    fn pass_on(&mut self, daemon: &mut Daemon, answers: Vec<Answer>) -> Law {
+        for answer in answers {
+            let soon_ms = self.now_ms + self.rng.below(4);
+            match answer {
+                Answer::Committed { ticket, settled } => {
+                    laws::verdicts_are_right(self.ledger.expected.get(&ticket), &settled)?;
+                    let ticket = Ticket(ticket);
+                    daemon.places.insert(ticket, settled.iter().filter_map(place_of).collect());
+                    daemon.tell(Input::Committed { ticket, settled }, soon_ms);
+                }
+                Answer::Recorded(count) => {
+                    require("every record is answered once", count <= daemon.unrecorded, || format!("{count} of {}", daemon.unrecorded))?;
+                    daemon.unrecorded -= count;
+                    daemon.tell(Input::Recorded(count), soon_ms);
+                }
+                Answer::Operated { ticket } => self.operated(daemon, ticket, soon_ms),
+                Answer::AtBarrier { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// An operator's fact is durable; now it takes effect.
+    pub(crate) fn operated(&mut self, daemon: &mut Daemon, ticket: u64, soon_ms: u64) {
+        match daemon.operations.remove(&ticket) {
+            Some(Operation::Reconfigured) => daemon.tell(Input::Configured(daemon.office.configuration(&self.plan)), soon_ms),
+            Some(Operation::PauseChanged(webhook)) => {
+                let paused = daemon.office.is_paused(webhook);
+                daemon.tell(Input::Paused { webhook, paused }, soon_ms);
+            }
+            Some(Operation::Removed(webhook)) => {
+                daemon.tell(Input::Configured(daemon.office.configuration(&self.plan)), soon_ms);
+                daemon.tell(Input::Removed { webhook, by: "operator".into() }, soon_ms);
+            }
+            None => {}
+        }
+    }
+}
+
+fn place_of(settled: &Settled) -> Option<(Sequence, Locator)> {
+    match settled.verdict {
+        Verdict::New { sequence, locator } => Some((sequence, locator)),
+        _ => None,
+    }
+}

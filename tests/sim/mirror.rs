@@ -1,0 +1,147 @@
+//! What the engine must know, kept a second time as plain maps, from its inputs and effects alone. It never decides anything.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use hookwheel::engine::pending::Entry;
+use hookwheel::engine::{AttemptRecord, Configuration, Send};
+use hookwheel::model::{DeliveryKey, Next, Proposal, Sequence, Settled, Verdict, Webhook, WebhookNumber};
+use hookwheel::time::UnixMillis;
+
+const SENDS_KEPT: usize = 64;
+
+/// A pending delivery.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) due: UnixMillis,
+    pub(crate) attempts: u32,
+    pub(crate) in_flight: bool,
+}
+
+/// A webhook's lane.
+#[derive(Default)]
+pub(crate) struct LaneMirror {
+    /// Its definition, when it is in the configuration.
+    pub(crate) webhook: Option<Arc<Webhook>>,
+    /// Its newest definition, in the configuration or not.
+    pub(crate) last_known: Option<Arc<Webhook>>,
+    pub(crate) paused: bool,
+    pub(crate) removed: bool,
+    pub(crate) reserved: usize,
+    pub(crate) in_flight: u32,
+    pub(crate) waiting: BTreeMap<Sequence, Waiting>,
+    /// When the newest attempts began, since the rate was set.
+    pub(crate) sends: VecDeque<UnixMillis>,
+    pub(crate) rate_since: UnixMillis,
+}
+
+/// Every lane, and the limits that they share.
+#[derive(Default)]
+pub(crate) struct Mirror {
+    pub(crate) lanes: BTreeMap<WebhookNumber, LaneMirror>,
+    pub(crate) in_flight: u32,
+    pub(crate) reserved: usize,
+    pub(crate) max_in_flight: u32,
+    pub(crate) max_pending: u32,
+    pub(crate) max_pending_per_webhook: u32,
+    pub(crate) draining: bool,
+}
+
+impl Mirror {
+    pub(crate) fn lane(&mut self, number: WebhookNumber) -> &mut LaneMirror {
+        self.lanes.entry(number).or_default()
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.lanes.values().map(|lane| lane.waiting.len()).sum()
+    }
+
+    pub(crate) fn configured(&mut self, configuration: &Configuration, now: UnixMillis) {
+        (self.max_in_flight, self.max_pending) = (configuration.max_in_flight, configuration.max_pending);
+        self.max_pending_per_webhook = configuration.max_pending_per_webhook;
+        for lane in self.lanes.values_mut() {
+            lane.webhook = None;
+        }
+        for (webhook, paused) in &configuration.webhooks {
+            let lane = self.lane(webhook.number);
+            if lane.last_known.as_ref().is_none_or(|known| known.spec.rate != webhook.spec.rate) {
+                lane.sends.clear();
+                lane.rate_since = now;
+            }
+            lane.webhook = Some(Arc::clone(webhook));
+            lane.last_known = Some(Arc::clone(webhook));
+            lane.paused = *paused;
+        }
+    }
+
+    pub(crate) fn loaded(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            let waiting = Waiting { due: entry.due, attempts: u32::from(entry.attempts), in_flight: false };
+            self.lane(entry.key.webhook).waiting.insert(entry.key.sequence, waiting);
+        }
+    }
+
+    /// The engine proposed an event.
+    pub(crate) fn proposed(&mut self, proposal: &Proposal) {
+        for number in &proposal.deliveries {
+            self.lane(*number).reserved += 1;
+            self.reserved += 1;
+        }
+    }
+
+    pub(crate) fn committed(&mut self, settled: &[Settled]) {
+        for one in settled {
+            for number in &one.deliveries {
+                self.reserved -= 1;
+                let accepted = one.accepted;
+                let lane = self.lane(*number);
+                lane.reserved -= 1;
+                if let Verdict::New { sequence, .. } = one.verdict {
+                    lane.waiting.insert(sequence, Waiting { due: accepted, attempts: 0, in_flight: false });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn sent(&mut self, send: &Send, now: UnixMillis) {
+        self.in_flight += 1;
+        let lane = self.lane(send.key.webhook);
+        lane.in_flight += 1;
+        if let Some(waiting) = lane.waiting.get_mut(&send.key.sequence) {
+            waiting.in_flight = true;
+        }
+        lane.sends.push_back(now);
+        if lane.sends.len() > SENDS_KEPT {
+            lane.sends.pop_front();
+        }
+    }
+
+    pub(crate) fn recorded(&mut self, record: &AttemptRecord) {
+        self.in_flight -= 1;
+        let lane = self.lane(record.key.webhook);
+        lane.in_flight -= 1;
+        match record.attempt.next {
+            Next::RetryAt(due) => {
+                let waiting = Waiting { due, attempts: record.attempt.number, in_flight: false };
+                lane.waiting.insert(record.key.sequence, waiting);
+            }
+            Next::Delivered | Next::Dropped => drop(lane.waiting.remove(&record.key.sequence)),
+        }
+    }
+
+    /// What is pending under that key.
+    pub(crate) fn find(&self, key: DeliveryKey) -> Option<&Waiting> {
+        self.lanes.get(&key.webhook)?.waiting.get(&key.sequence)
+    }
+}
+
+impl LaneMirror {
+    /// Whether anything may be sent for it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.webhook.is_some() && !self.paused && !self.removed
+    }
+
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.webhook.as_ref().is_some_and(|webhook| webhook.spec.ordered)
+    }
+}
