@@ -33,6 +33,8 @@ const HEADER_BYTES: usize = 48;
 const MAGIC: [u8; 8] = *b"HKWSEG\0\0";
 const FORMAT: u32 = 1;
 const READ_AHEAD: usize = 1 << 20;
+/// What is stepped over where the disk refuses to give it back.
+const PAGE_SIZE: u64 = 4096;
 
 /// Names a journal; a view that follows another one is worth nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,7 +63,8 @@ pub fn file_name(number: u32) -> String {
 #[must_use]
 pub fn parse_file_name(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(".segment")?;
-    (digits.len() == 10).then(|| digits.parse().ok()).flatten()
+    let number = digits.parse().ok()?;
+    (file_name(number) == name).then_some(number)
 }
 
 impl SegmentHeader {
@@ -84,35 +87,62 @@ impl SegmentHeader {
         bytes
     }
 
-    /// Reads the header of segment `number`, from its second copy when the first is damaged.
+    /// Reads the header of segment `number`, from its second copy when the first is damaged or the disk does not give it back.
     ///
     /// # Errors
     /// `Err` is the disk's; `Ok(None)` means that neither copy is good.
     pub fn read(file: &impl MediumFile, number: u32) -> io::Result<Option<Self>> {
+        let mut refused = Ok(None);
+        for offset in [0, COPY_OFFSET] {
+            let mut bytes = [0; HEADER_BYTES];
+            match read_full(file, &mut bytes, offset) {
+                Ok(true) => {
+                    if let Some(header) = Self::parse(&bytes, number) {
+                        return Ok(Some(header));
+                    }
+                }
+                Ok(false) => {}
+                Err(error) => refused = Err(error),
+            }
+        }
+        refused
+    }
+
+    /// The format of a header that is whole, but newer than what this version knows.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn newer_format(file: &impl MediumFile) -> io::Result<Option<u32>> {
         for offset in [0, COPY_OFFSET] {
             let mut bytes = [0; HEADER_BYTES];
             if read_full(file, &mut bytes, offset)?
-                && let Some(header) = Self::parse(&bytes, number)
+                && let Some(format) = whole(&bytes).and_then(|content| word(content, 8)).filter(|format| *format > FORMAT)
             {
-                return Ok(Some(header));
+                return Ok(Some(format));
             }
         }
         Ok(None)
     }
 
     fn parse(bytes: &[u8; HEADER_BYTES], number: u32) -> Option<Self> {
-        let (content, checksum) = bytes.split_last_chunk::<4>()?;
-        if u32::from_le_bytes(*checksum) != crc32c::crc32c(content) || content[..8] != MAGIC {
-            return None;
-        }
-        let word = |at: usize| content.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);
-        if word(8)? != FORMAT || word(12)? != number {
+        let content = whole(bytes)?;
+        if word(content, 8)? != FORMAT || word(content, 12)? != number {
             return None;
         }
         let journal = JournalId(u128::from_le_bytes(content[16..32].try_into().ok()?));
         let first = Sequence(u64::from_le_bytes(content[32..40].try_into().ok()?));
-        Some(Self { number, journal, first, salt: word(40)? })
+        Some(Self { number, journal, first, salt: word(content, 40)? })
     }
+}
+
+/// The fields of a copy of the header whose magic and checksum are right. These keep their places in every format.
+fn whole(bytes: &[u8; HEADER_BYTES]) -> Option<&[u8]> {
+    let (content, checksum) = bytes.split_last_chunk::<4>()?;
+    (u32::from_le_bytes(*checksum) == crc32c::crc32c(content) && content[..8] == MAGIC).then_some(content)
+}
+
+fn word(content: &[u8], at: usize) -> Option<u32> {
+    content.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes)
 }
 
 /// A frame that was read, checked and decoded.
@@ -150,7 +180,7 @@ pub enum Scanned {
     },
 }
 
-/// Reads a segment's frames in order. It never stops at damage: it says so and goes on behind it.
+/// Reads a segment's frames in order. It never stops at damage, nor at what the disk refuses to give back: it says so and goes on behind it.
 pub struct SegmentScan<F> {
     file: Arc<F>,
     header: SegmentHeader,
@@ -172,7 +202,7 @@ impl<F: MediumFile> SegmentScan<F> {
     /// Those of the disk.
     pub fn step(&mut self) -> io::Result<Option<Scanned>> {
         let start = self.offset;
-        let error = match self.frame_at(start)? {
+        let error = match self.frame_at(start) {
             Ok(frame) => {
                 self.offset = frame.end;
                 return Ok(Some(Scanned::Frame(Box::new(frame))));
@@ -180,7 +210,8 @@ impl<F: MediumFile> SegmentScan<F> {
             Err(error) => error,
         };
         let Some(next) = self.next_frame_after(start)? else {
-            let has_bytes = self.has_bytes_from(start)?;
+            // What the disk refuses is not known to be zeros.
+            let has_bytes = self.has_bytes_from(start).unwrap_or(true);
             self.offset = u64::MAX / 2;
             return Ok(has_bytes.then_some(Scanned::Damage { offset: start, skipped: self.file.size()?.saturating_sub(start), error }));
         };
@@ -188,17 +219,16 @@ impl<F: MediumFile> SegmentScan<F> {
         Ok(Some(Scanned::Damage { offset: start, skipped: next - start, error }))
     }
 
-    fn frame_at(&mut self, offset: u64) -> io::Result<Result<ScannedFrame, FrameError>> {
+    fn frame_at(&mut self, offset: u64) -> Result<ScannedFrame, FrameError> {
         let salt = self.header.salt;
-        let Some(bytes) = self.bytes(offset, HEADER_SIZE)? else { return Ok(Err(FrameError::NoFrame)) };
-        let header = match FrameHeader::parse(bytes.first_chunk().expect("bytes gives as many as asked for")) {
-            Ok(header) if header.sequence >= self.header.first => header,
-            Ok(_) => return Ok(Err(FrameError::NoFrame)),
-            Err(error) => return Ok(Err(error)),
-        };
+        let bytes = self.bytes(offset, HEADER_SIZE).map_err(unreadable)?.ok_or(FrameError::NoFrame)?;
+        let header = FrameHeader::parse(bytes.first_chunk().expect("bytes gives as many as asked for"))?;
+        if header.sequence < self.header.first {
+            return Err(FrameError::NoFrame);
+        }
         let segment = self.header.number;
-        let Some(bytes) = self.bytes(offset, HEADER_SIZE + header.length)? else { return Ok(Err(FrameError::NoFrame)) };
-        Ok(frame::decode(salt, bytes).map(|(header, Payload { synced_through, fact })| ScannedFrame {
+        let bytes = self.bytes(offset, HEADER_SIZE + header.length).map_err(unreadable)?.ok_or(FrameError::NoFrame)?;
+        frame::decode(salt, bytes).map(|(header, Payload { synced_through, fact })| ScannedFrame {
             sequence: header.sequence,
             locator: Locator { segment, offset: u32::try_from(offset).expect("limits::SEGMENT_SIZE is below 2^32") },
             checksum: header.checksum,
@@ -206,7 +236,7 @@ impl<F: MediumFile> SegmentScan<F> {
             batch_continues: header.batch_continues,
             synced_through,
             fact,
-        }))
+        })
     }
 
     /// Where the next frame with a good checksum begins behind `offset`.
@@ -214,12 +244,15 @@ impl<F: MediumFile> SegmentScan<F> {
         let size = self.file.size()?;
         let mut candidate = (offset + 1).next_multiple_of(ALIGNMENT as u64);
         while candidate + (HEADER_SIZE as u64) < size {
-            let zeros = self.leading_zeros(candidate)?;
+            let Ok(zeros) = self.leading_zeros(candidate) else {
+                candidate = (candidate / PAGE_SIZE + 1) * PAGE_SIZE;
+                continue;
+            };
             if zeros >= ALIGNMENT {
                 candidate += (zeros / ALIGNMENT * ALIGNMENT) as u64;
                 continue;
             }
-            if matches!(self.frame_at(candidate)?, Ok(_) | Err(FrameError::Version(_) | FrameError::Record(_))) {
+            if matches!(self.frame_at(candidate), Ok(_) | Err(FrameError::Version(_) | FrameError::Record(_))) {
                 return Ok(Some(candidate));
             }
             candidate += ALIGNMENT as u64;
@@ -247,15 +280,17 @@ impl<F: MediumFile> SegmentScan<F> {
         Ok(self.buffer.get(from..).unwrap_or_default().iter().take_while(|byte| **byte == 0).count())
     }
 
-    /// `length` bytes at `offset`; `None` where the file ends before.
+    /// `length` bytes at `offset`; `None` where the file ends before. What the disk refuses matters only when it is among them.
     fn bytes(&mut self, offset: u64, length: usize) -> io::Result<Option<&[u8]>> {
         let buffer_end = self.buffer_start + self.buffer.len() as u64;
         if offset < self.buffer_start || offset + length as u64 > buffer_end {
             let left = usize::try_from(self.file.size()?.saturating_sub(offset)).unwrap_or(usize::MAX);
             self.buffer.resize(length.max(READ_AHEAD).min(left), 0);
             self.buffer_start = offset;
-            if !read_full(self.file.as_ref(), &mut self.buffer, offset)? {
-                self.buffer.clear();
+            let (filled, refused) = read_as_far_as_possible(self.file.as_ref(), &mut self.buffer, offset);
+            self.buffer.truncate(filled);
+            if filled < length {
+                refused?;
             }
         }
         let from = usize::try_from(offset - self.buffer_start).expect("the buffer begins at or before this offset");
@@ -268,19 +303,32 @@ impl<F: MediumFile> SegmentScan<F> {
 /// # Errors
 /// Those of the disk.
 pub fn read_full(file: &impl MediumFile, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+    let (filled, refused) = read_as_far_as_possible(file, buffer, offset);
+    refused.map(|()| filled == buffer.len())
+}
+
+/// Reads until the buffer is full, the file ends or the disk refuses; says in any case how many bytes there are.
+pub(super) fn read_as_far_as_possible(file: &impl MediumFile, buffer: &mut [u8], offset: u64) -> (usize, io::Result<()>) {
     let mut filled = 0;
     while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64)? {
-            0 => return Ok(false),
-            count => filled += count,
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (filled, Err(error)),
         }
     }
-    Ok(true)
+    (filled, Ok(()))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands the error over")]
+fn unreadable(error: io::Error) -> FrameError {
+    FrameError::Unreadable(error.to_string())
 }
 
 /// Copies the first `end` bytes of a segment into a new file, syncs it, gives it the segment's name and syncs that. Number and offsets
 /// stay, so every locator stays true. Recovery does this with frames that may not have been synced: after a failed sync the cache of the
-/// old file can't be trusted, a fresh copy can.
+/// old file can't be trusted, a fresh copy can. Both copies of the header are whole in it; a page that the disk does not give back is zeros in it.
 ///
 /// # Errors
 /// Those of the disk; the segment is as it was then.
@@ -288,15 +336,26 @@ pub fn rewrite<M: Medium>(medium: &M, number: u32, end: u64) -> io::Result<()> {
     let name = file_name(number);
     let copy_name = format!("{name}.rewrite");
     let (old, new) = (medium.open(&name)?, medium.create(&copy_name)?);
+    let header = SegmentHeader::read(&old, number)?
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{name}: both copies of its header are damaged")))?;
+    new.write_all_at(&header.to_bytes(), 0)?;
     let mut buffer = vec![0; READ_AHEAD];
-    let mut at = 0;
+    let mut at = FRAMES_START;
     while at < end {
         let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(READ_AHEAD);
-        if !read_full(&old, &mut buffer[..length], at)? {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{name} became shorter while it was copied")));
-        }
-        new.write_all_at(&buffer[..length], at)?;
-        at += length as u64;
+        let copied = match read_as_far_as_possible(&old, &mut buffer[..length], at) {
+            (0, Ok(())) => {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{name} became shorter while it was copied")));
+            }
+            (0, Err(_)) => {
+                let page = usize::try_from(PAGE_SIZE - at % PAGE_SIZE).expect("at most 4096").min(length);
+                buffer[..page].fill(0);
+                page
+            }
+            (filled, _) => filled,
+        };
+        new.write_all_at(&buffer[..copied], at)?;
+        at += copied as u64;
     }
     new.sync()?;
     medium.rename(&copy_name, &name)?;
@@ -307,6 +366,8 @@ pub fn rewrite<M: Medium>(medium: &M, number: u32, end: u64) -> io::Result<()> {
 pub struct Spare<M: Medium> {
     pub(super) file: M::File,
     pub(super) name: String,
+    /// The job's, so that the writer knows of it until it takes the spare.
+    _token: Arc<()>,
 }
 
 /// The work of making a [`Spare`]: writing zeros, which takes a while and is best done by somebody else.
@@ -314,6 +375,8 @@ pub struct SpareJob<M> {
     pub(super) medium: Arc<M>,
     pub(super) name: String,
     pub(super) size: u64,
+    /// Alive while somebody has this job.
+    pub(super) token: Arc<()>,
 }
 
 impl<M: Medium> SpareJob<M> {
@@ -327,7 +390,7 @@ impl<M: Medium> SpareJob<M> {
             // Best effort: what stays behind is removed by the next start.
             drop(self.medium.remove(&self.name));
         }
-        Ok(Spare { file: result?, name: self.name })
+        Ok(Spare { file: result?, name: self.name, _token: self.token })
     }
 
     fn fill(&self) -> io::Result<M::File> {
