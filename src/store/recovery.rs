@@ -3,7 +3,7 @@
 //! 1. The position of the view names one frame. If the journal holds exactly that frame, only what follows it is read; else the view is thrown away
 //!    and everything is read.
 //! 2. Sequence numbers are consecutive, so a hole is always seen. Every group carries the highest sequence known to be synced when it was begun, and a segment is synced
-//!    before the next is begun; so was what the view holds. A hole at or below the highest such mark is *damage*: what is readable behind it is kept, what is missing
+//!    before the next is begun. A hole at or below the highest such mark is *damage*: what is readable behind it is kept, what is missing
 //!    is named, and its numbers are never given again. A hole above it is a *torn tail*, never acknowledged, normal after a crash: the journal is cut at the first one, and before a batch that is not whole.
 //! 3. What is kept of the newest segment is copied into a fresh file and synced before anything is applied or answered: after a failed sync the
 //!    cache of the old file can't be trusted. Number and offsets stay, so every locator stays true.
@@ -16,7 +16,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use self::segments::{Segments, Tail, refuse_newer};
+use self::segments::{Segments, Tail, refuse};
 use super::fact::{Fact, WebhookState};
 use super::history::History;
 use super::journal::medium::Medium;
@@ -63,7 +63,9 @@ pub struct Recovered<M: Medium, T: Table> {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The disk failed.
-    #[error("the journal can't be read: {0}")]
+    #[error(
+        "the journal can't be read: {0}. Nothing acknowledged was touched; try again, and if the disk is failing put a copy of the file in its place"
+    )]
     Disk(#[from] io::Error),
     /// A fact can't be read.
     #[error(transparent)]
@@ -117,8 +119,9 @@ pub fn open<M: Medium, T: Table>(
             None
         }
     };
-    let followed_through = existing.as_ref().map_or(Sequence(0), |table| segments.followed_through(table.as_ref()));
-    let tail = segments.read_tail(&JournalReader::new(Arc::clone(&medium)), followed_through)?;
+    let position = existing.as_ref().and_then(|table| segments.position_of(table.as_ref()));
+    let tail = segments.read_tail(&JournalReader::new(Arc::clone(&medium)), position.as_ref())?;
+    warnings.extend(tail.shorter_than(position.as_ref()));
     let segments = segments.settle_tail(medium.as_ref(), &tail, &mut warnings)?;
     let reader = JournalReader::new(Arc::clone(&medium));
     let mut newest = None;
@@ -241,8 +244,8 @@ fn catch_up<M: Medium, T: Table>(
         let mut scan = reader.scan(number)?.ok_or_else(|| OpenError::Header(segment::file_name(number)))?;
         while let Some(scanned) = scan.step()? {
             let frame = match scanned {
-                Scanned::Damage { error, .. } => {
-                    refuse_newer(number, &error)?;
+                Scanned::Damage { offset, error, .. } => {
+                    refuse(number, offset, &error)?;
                     continue;
                 }
                 Scanned::Frame(frame) if frame.sequence < expected => continue,

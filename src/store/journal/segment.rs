@@ -175,25 +175,28 @@ pub enum Scanned {
         offset: u64,
         /// How many.
         skipped: u64,
-        /// Why the first of them are no good frame.
+        /// Why the first of them are no good frame; [`FrameError::Unreadable`] when the disk refused any of them.
         error: FrameError,
     },
 }
 
 /// Reads a segment's frames in order. It never stops at damage, nor at what the disk refuses to give back: it says so and goes on behind it.
+/// Whether what was refused is lost or comes back with the next try is not for a scan to know.
 pub struct SegmentScan<F> {
     file: Arc<F>,
     header: SegmentHeader,
     offset: u64,
     buffer: Vec<u8>,
     buffer_start: u64,
+    /// What the disk said when it refused something, if it did so in this step.
+    refused: Option<String>,
 }
 
 impl<F: MediumFile> SegmentScan<F> {
     /// A scan from `offset`, where a frame begins.
     #[must_use]
     pub fn new(file: Arc<F>, header: SegmentHeader, offset: u64) -> Self {
-        Self { file, header, offset, buffer: Vec::new(), buffer_start: 0 }
+        Self { file, header, offset, buffer: Vec::new(), buffer_start: 0, refused: None }
     }
 
     /// The next frame or damage; `None` at the end, where nothing follows but zeros.
@@ -202,6 +205,7 @@ impl<F: MediumFile> SegmentScan<F> {
     /// Those of the disk.
     pub fn step(&mut self) -> io::Result<Option<Scanned>> {
         let start = self.offset;
+        self.refused = None;
         let error = match self.frame_at(start) {
             Ok(frame) => {
                 self.offset = frame.end;
@@ -209,14 +213,13 @@ impl<F: MediumFile> SegmentScan<F> {
             }
             Err(error) => error,
         };
-        let Some(next) = self.next_frame_after(start)? else {
-            // What the disk refuses is not known to be zeros.
-            let has_bytes = self.has_bytes_from(start).unwrap_or(true);
-            self.offset = u64::MAX / 2;
-            return Ok(has_bytes.then_some(Scanned::Damage { offset: start, skipped: self.file.size()?.saturating_sub(start), error }));
-        };
-        self.offset = next;
-        Ok(Some(Scanned::Damage { offset: start, skipped: next - start, error }))
+        let next = self.next_frame_after(start)?;
+        // What the disk refuses is not known to be zeros.
+        let is_end = next.is_none() && !self.has_bytes_from(start).unwrap_or(true);
+        let error = self.refused.take().map_or(error, FrameError::Unreadable);
+        self.offset = next.unwrap_or(u64::MAX / 2);
+        let skipped = next.map_or_else(|| self.file.size(), Ok)?.saturating_sub(start);
+        Ok((!is_end).then_some(Scanned::Damage { offset: start, skipped, error }))
     }
 
     fn frame_at(&mut self, offset: u64) -> Result<ScannedFrame, FrameError> {
@@ -289,8 +292,9 @@ impl<F: MediumFile> SegmentScan<F> {
             self.buffer_start = offset;
             let (filled, refused) = read_as_far_as_possible(self.file.as_ref(), &mut self.buffer, offset);
             self.buffer.truncate(filled);
-            if filled < length {
-                refused?;
+            if let (true, Err(error)) = (filled < length, refused) {
+                self.refused = Some(error.to_string());
+                return Err(error);
             }
         }
         let from = usize::try_from(offset - self.buffer_start).expect("the buffer begins at or before this offset");
@@ -328,7 +332,7 @@ fn unreadable(error: io::Error) -> FrameError {
 
 /// Copies the first `end` bytes of a segment into a new file, syncs it, gives it the segment's name and syncs that. Number and offsets
 /// stay, so every locator stays true. Recovery does this with frames that may not have been synced: after a failed sync the cache of the
-/// old file can't be trusted, a fresh copy can. Both copies of the header are whole in it; a page that the disk does not give back is zeros in it.
+/// old file can't be trusted, a fresh copy can. Both copies of the header are whole in it.
 ///
 /// # Errors
 /// Those of the disk; the segment is as it was then.
@@ -343,19 +347,11 @@ pub fn rewrite<M: Medium>(medium: &M, number: u32, end: u64) -> io::Result<()> {
     let mut at = FRAMES_START;
     while at < end {
         let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(READ_AHEAD);
-        let copied = match read_as_far_as_possible(&old, &mut buffer[..length], at) {
-            (0, Ok(())) => {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{name} became shorter while it was copied")));
-            }
-            (0, Err(_)) => {
-                let page = usize::try_from(PAGE_SIZE - at % PAGE_SIZE).expect("at most 4096").min(length);
-                buffer[..page].fill(0);
-                page
-            }
-            (filled, _) => filled,
-        };
-        new.write_all_at(&buffer[..copied], at)?;
-        at += copied as u64;
+        if !read_full(&old, &mut buffer[..length], at)? {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{name} became shorter while it was copied")));
+        }
+        new.write_all_at(&buffer[..length], at)?;
+        at += length as u64;
     }
     new.sync()?;
     medium.rename(&copy_name, &name)?;

@@ -31,6 +31,8 @@ pub(super) struct Tail {
     cut: bool,
     /// The last sequence that is kept in it, if any is.
     last: Option<Sequence>,
+    /// What is kept ends with this number, here or before this segment.
+    kept_through: Sequence,
     /// Everything up to here was synced, and may have been acknowledged, whether it is still there or not: no fact ever gets such a number again.
     pub(super) synced_through: Sequence,
 }
@@ -38,6 +40,15 @@ pub(super) struct Tail {
 impl Tail {
     pub(super) fn is_beyond(&self, locator: Locator) -> bool {
         locator.segment == self.segment && u64::from(locator.offset) >= self.end
+    }
+
+    /// A disk that said that it had synced, and had not, leaves a view that holds more than the journal.
+    pub(super) fn shorter_than(&self, position: Option<&Meta>) -> Option<String> {
+        let followed = position.map(|meta| meta.sequence).filter(|followed| *followed > self.kept_through)?;
+        let kept = self.kept_through;
+        Some(format!(
+            "the journal ends with fact {kept}, but the view followed it to fact {followed}: what lies between was acknowledged, and the disk lost it"
+        ))
     }
 }
 
@@ -81,22 +92,32 @@ impl Segments {
         self.numbers.len() <= 1 && tail.synced_through == Sequence(0) && tail.last.is_none()
     }
 
-    /// The number of the last fact that a view of this journal holds: it was synced, or it would not be there.
-    pub(super) fn followed_through<T: Table>(&self, table: &T) -> Sequence {
+    /// How far a view of this journal followed it, as the view says.
+    pub(super) fn position_of<T: Table>(&self, table: &T) -> Option<Meta> {
         // A view that can't be read is found out when it is followed.
         let meta = table.get(keys::META).ok().flatten().and_then(|value| Meta::from_value(&value).ok());
-        meta.filter(|meta| meta.journal == self.journal).map_or(Sequence(0), |meta| meta.sequence)
+        meta.filter(|meta| meta.journal == self.journal)
     }
 
     pub(super) fn newest_number(&self) -> u32 {
         self.numbers.last().copied().unwrap_or(0)
     }
 
-    /// Finds the end of the newest segment: everything up to the first hole above the highest synced mark, and no half batch. `followed_through` is the view's
-    /// mark; it is the only one for the newest group, behind which no other says that it was synced.
-    pub(super) fn read_tail<M: Medium>(&self, reader: &JournalReader<M>, followed_through: Sequence) -> Result<Tail, OpenError> {
+    /// Finds the end of the newest segment: everything up to the first hole above the highest synced mark, and no half batch. Where the journal holds exactly the
+    /// frame of the view's `position`, that is a mark too: the only one for the newest group, of which no other says that it was synced.
+    pub(super) fn read_tail<M: Medium>(&self, reader: &JournalReader<M>, position: Option<&Meta>) -> Result<Tail, OpenError> {
         let number = self.newest_number();
-        let mut tail = Tail { segment: number, end: FRAMES_START, cut: false, last: None, synced_through: followed_through };
+        let is_held =
+            |meta: &&Meta| reader.read(meta.locator).is_ok_and(|found| (found.sequence, found.checksum) == (meta.sequence, meta.checksum));
+        let followed_through = position.filter(is_held).map_or(Sequence(0), |meta| meta.sequence);
+        let mut tail = Tail {
+            segment: number,
+            end: FRAMES_START,
+            cut: false,
+            last: None,
+            kept_through: Sequence(0),
+            synced_through: followed_through,
+        };
         let Some(first) = reader.first_of(number)? else { return Ok(tail) };
         // What lies before this segment was synced before it was begun.
         let before = Sequence(first.0.saturating_sub(1));
@@ -105,7 +126,7 @@ impl Segments {
         while let Some(scanned) = scan.step()? {
             match scanned {
                 Scanned::Frame(frame) => mark = mark.max(frame.synced_through.unwrap_or_default()),
-                Scanned::Damage { error, .. } => refuse_newer(number, &error)?,
+                Scanned::Damage { offset, error, .. } => refuse(number, offset, &error)?,
             }
         }
         tail.synced_through = mark;
@@ -114,7 +135,8 @@ impl Segments {
         while let Some(scanned) = scan.step()? {
             let frame = match scanned {
                 Scanned::Frame(frame) => frame,
-                Scanned::Damage { .. } => {
+                Scanned::Damage { offset, error, .. } => {
+                    refuse(number, offset, &error)?;
                     tail.cut = true;
                     continue;
                 }
@@ -130,8 +152,9 @@ impl Segments {
                 tail.cut = true;
             }
         }
+        tail.kept_through = tail.last.unwrap_or(before);
         // Otherwise it is damage, which is named when what is missing is known.
-        tail.cut &= tail.last.unwrap_or(before) >= mark;
+        tail.cut &= tail.kept_through >= mark && position.is_none_or(|meta| tail.kept_through >= meta.sequence);
         Ok(tail)
     }
 
@@ -193,10 +216,13 @@ impl Segments {
     }
 }
 
-/// Frames of a newer version must be neither skipped nor cut: they are whole, and somebody was told that they are safe.
-pub(super) fn refuse_newer(number: u32, error: &FrameError) -> Result<(), OpenError> {
+/// Stops the start where going on would lose what is there: frames of a newer version are whole, and what the disk refuses now it may give back with the next
+/// try. Neither may be skipped or cut.
+pub(super) fn refuse(number: u32, offset: u64, error: &FrameError) -> Result<(), OpenError> {
+    let name = segment::file_name(number);
     match error {
-        FrameError::Version(_) => Err(OpenError::Newer(segment::file_name(number))),
+        FrameError::Version(_) => Err(OpenError::Newer(name)),
+        FrameError::Unreadable(_) => Err(OpenError::Disk(io::Error::other(format!("{name} at byte {offset}: {error}")))),
         _ => Ok(()),
     }
 }
