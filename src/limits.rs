@@ -18,6 +18,10 @@ pub const REQUEST_BODIES_MAX: usize = 256 * 1024 * 1024;
 pub const REQUEST_READ_TIMEOUT_MS: u64 = 30_000;
 /// A request's headers arrive within this time, or the connection is closed.
 pub const REQUEST_HEADERS_TIMEOUT_MS: u64 = 10_000;
+/// Bytes of one request's headers over HTTP/1.1, and of what is read of its body at once.
+pub const REQUEST_HEADERS_MAX: usize = 64 * 1024;
+/// What a refused client still sends is read so long, so that it comes to listen to the answer.
+pub const REFUSED_BODY_TIMEOUT_MS: u64 = 5000;
 /// A publication waits at most this long for a permit; then it is answered `503`.
 pub const INGEST_WAIT_MS: u64 = 1000;
 /// Connections to the admin socket at once.

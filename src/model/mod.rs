@@ -32,10 +32,13 @@ pub use webhook::{Origin, Pause, PauseReason, Rate, SuccessRule, Webhook, Webhoo
 /// The entry of `known` that `wrong` was most likely meant to be, for a "did you mean".
 #[must_use]
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = |candidate: &&str| (candidate.len() / 3).clamp(1, 4);
     known
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(wrong, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).clamp(1, 4))
+        // Each step of distance changes at most four bytes. Anything longer is not compared letter by letter: it may be as long as a request.
+        .filter(|candidate| wrong.len().abs_diff(candidate.len()) <= 4 * near(candidate))
+        .map(|candidate| (strsim::osa_distance(wrong, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= near(candidate))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -48,5 +51,6 @@ mod tests {
     fn the_nearest_word_is_offered_and_a_far_one_is_not() {
         assert_eq!(nearest("tittle", ["title", "project", "url"]), Some("title"));
         assert_eq!(nearest("colour", ["title", "project", "url"]), None);
+        assert_eq!(nearest(&"title".repeat(100_000), ["title"]), None);
     }
 }

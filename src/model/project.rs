@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 /// A project domain, kept in its ASCII form (UTS 46, RFC 5891): `müller-bücher.example` and
-/// `xn--mller-bcher-thb3d.example` are one project, and case does not matter.
+/// `xn--mller-bcher-thbg.example` are one project, and case does not matter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Project(Arc<str>);

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use aws_lc_rs::digest;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::{Catalog, EventId, EventType, FieldsHash, NewEvent, Project};
@@ -42,7 +43,7 @@ struct Addressed<'a> {
 /// # Errors
 /// Every mistake, each a sentence.
 pub fn parse(text: &str, catalog: &Catalog, now: UnixMillis, fresh_id: impl FnOnce() -> EventId) -> Result<NewEvent, Vec<String>> {
-    let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| vec![in_words(&error, text)])?;
+    let fields = fields_of(text).map_err(|mistake| vec![mistake])?;
     let mut mistakes = Vec::new();
     let mut keep = |result: Result<(), String>| mistakes.extend(result.err());
     let event_type = catalog.get(&fields.event_type);
@@ -75,12 +76,14 @@ pub fn parse(text: &str, catalog: &Catalog, now: UnixMillis, fresh_id: impl FnOn
     })
 }
 
-fn in_words(error: &serde_json::Error, text: &str) -> String {
-    if error.is_data() {
-        let is_object = text.trim_start().starts_with('{');
-        return if is_object { format!("not an event: {error}") } else { "not an event: expected a JSON object".to_owned() };
+fn fields_of(text: &str) -> Result<Fields<'_>, String> {
+    let in_words = |error: serde_json::Error| if error.is_data() { format!("not an event: {error}") } else { format!("not JSON: {error}") };
+    // serde would also take an array with the values of the fields in their order.
+    if !text.trim_start().starts_with('{') {
+        serde_json::from_str::<IgnoredAny>(text).map_err(in_words)?;
+        return Err("not an event: expected a JSON object".to_owned());
     }
-    format!("not JSON: {error}")
+    serde_json::from_str(text).map_err(in_words)
 }
 
 /// RFC 3339, section 5.6, in the form that every client writes: a `T` between date and time, and an offset.
@@ -208,6 +211,12 @@ mod tests {
             let mistakes = parsed(sample).unwrap_err();
             assert!(mistakes.len() == 1 && mistakes[0].contains(words), "{sample}: {mistakes:?}");
         }
+    }
+
+    #[test]
+    fn the_values_of_an_event_in_an_array_are_no_event() {
+        let mistakes = parsed(r#" ["sms.status.delivered","shop.example.com","a",null,{}]"#).unwrap_err();
+        assert_eq!(mistakes, ["not an event: expected a JSON object"]);
     }
 
     #[test]

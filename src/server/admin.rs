@@ -1,7 +1,9 @@
 //! The commands' API on the admin socket: HTTP and JSON in front of the [`Hallway`]. It never answers anything itself but the catalogue.
 
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::extract::rejection::StringRejection;
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
@@ -12,11 +14,24 @@ use super::problem::Problem;
 use crate::model::report::{
     DeliveryDetail, DeliveryFilter, DeliveryPage, Explanation, ReloadReport, Status, WebhookDetail, WebhookSummary,
 };
-use crate::model::{DeliveryId, EventType, EventTypeName, Project, WebhookId};
+use crate::model::{DeliveryId, EventType, Project, WebhookId};
 
 /// Who speaks at the other end of the admin socket, such as `uid 1000`.
 #[derive(Clone, Debug)]
 pub struct Peer(pub String);
+
+/// The id in a path; what can't be one names nothing, so it is not found.
+struct Named<T>(T);
+
+impl<T: TryFrom<String, Error = String>, S: Send + Sync> FromRequestParts<S> for Named<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let Path(text) = path.map_err(|rejection| not_found(rejection.body_text()))?;
+        T::try_from(text).map(Self).map_err(not_found)
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,33 +72,32 @@ async fn webhooks<H: Hallway>(State(hallway): State<H>) -> Result<Json<Vec<Webho
     Ok(Json(hallway.webhooks().await?))
 }
 
-async fn webhook<H: Hallway>(State(hallway): State<H>, Path(id): Path<String>) -> Result<Json<WebhookDetail>, Problem> {
-    Ok(Json(hallway.webhook(webhook_id(&id)?).await?))
+async fn webhook<H: Hallway>(State(hallway): State<H>, Named(id): Named<WebhookId>) -> Result<Json<WebhookDetail>, Problem> {
+    Ok(Json(hallway.webhook(id).await?))
 }
 
 async fn pause<H: Hallway>(
     State(hallway): State<H>,
-    Path(id): Path<String>,
+    Named(id): Named<WebhookId>,
     Extension(peer): Extension<Peer>,
 ) -> Result<Json<WebhookSummary>, Problem> {
-    Ok(Json(hallway.set_paused(webhook_id(&id)?, true, peer.0).await?))
+    Ok(Json(hallway.set_paused(id, true, peer.0).await?))
 }
 
 async fn resume<H: Hallway>(
     State(hallway): State<H>,
-    Path(id): Path<String>,
+    Named(id): Named<WebhookId>,
     Extension(peer): Extension<Peer>,
 ) -> Result<Json<WebhookSummary>, Problem> {
-    Ok(Json(hallway.set_paused(webhook_id(&id)?, false, peer.0).await?))
+    Ok(Json(hallway.set_paused(id, false, peer.0).await?))
 }
 
-async fn deliveries<H: Hallway>(State(hallway): State<H>, uri: axum::http::Uri) -> Result<Json<DeliveryPage>, Problem> {
+async fn deliveries<H: Hallway>(State(hallway): State<H>, uri: Uri) -> Result<Json<DeliveryPage>, Problem> {
     let filter = query::<DeliveryFilter>(&uri)?;
     Ok(Json(hallway.deliveries(filter).await?))
 }
 
-async fn delivery<H: Hallway>(State(hallway): State<H>, Path(id): Path<String>) -> Result<Json<DeliveryDetail>, Problem> {
-    let id = id.parse::<DeliveryId>().map_err(not_found)?;
+async fn delivery<H: Hallway>(State(hallway): State<H>, Named(id): Named<DeliveryId>) -> Result<Json<DeliveryDetail>, Problem> {
     Ok(Json(hallway.delivery(id).await?))
 }
 
@@ -91,7 +105,8 @@ async fn catalog<H: Hallway>(State(hallway): State<H>) -> Json<Vec<EventType>> {
     Json(hallway.settings().catalog.types().to_vec())
 }
 
-async fn explain<H: Hallway>(State(hallway): State<H>, body: String) -> Result<Json<Explanation>, Problem> {
+async fn explain<H: Hallway>(State(hallway): State<H>, body: Result<String, StringRejection>) -> Result<Json<Explanation>, Problem> {
+    let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
     let invalid = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
     let request: ExplainRequest =
         serde_json::from_str(&body).map_err(|error| invalid(format!("expected {{\"type\":…,\"project\":…}}: {error}")))?;
@@ -99,28 +114,19 @@ async fn explain<H: Hallway>(State(hallway): State<H>, body: String) -> Result<J
     let event_type =
         settings.catalog.get(&request.event_type).ok_or_else(|| invalid(settings.catalog.unknown_type(&request.event_type)))?;
     let project = Project::parse(&request.project).map_err(invalid)?;
-    let name: EventTypeName = event_type.name.clone();
-    Ok(Json(hallway.explain(name, project).await?))
+    Ok(Json(hallway.explain(event_type.name.clone(), project).await?))
 }
 
-async fn reload<H: Hallway>(
-    State(hallway): State<H>,
-    Extension(peer): Extension<Peer>,
-    uri: axum::http::Uri,
-) -> Result<Json<ReloadReport>, Problem> {
+async fn reload<H: Hallway>(State(hallway): State<H>, Extension(peer): Extension<Peer>, uri: Uri) -> Result<Json<ReloadReport>, Problem> {
     let ReloadQuery { dry_run } = query(&uri)?;
     Ok(Json(hallway.reload(dry_run, peer.0).await?))
 }
 
-fn query<Q: DeserializeOwned>(uri: &axum::http::Uri) -> Result<Q, Problem> {
+fn query<Q: DeserializeOwned>(uri: &Uri) -> Result<Q, Problem> {
     let parsed = Query::<Q>::try_from_uri(uri);
     parsed
         .map(|Query(query)| query)
         .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the query is not understood: {}", error.body_text())))
-}
-
-fn webhook_id(text: &str) -> Result<WebhookId, Problem> {
-    WebhookId::parse(text).map_err(not_found)
 }
 
 fn not_found(detail: String) -> Problem {

@@ -1,21 +1,26 @@
 //! Binding and serving: the TCP listener and the admin socket. It never reads a request's meaning.
 
 use std::fs::{self, DirBuilder, Permissions};
+use std::future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::http::Request;
 use axum::{Extension, Router};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tower::ServiceExt;
 
 use super::admin::Peer;
 use crate::limits;
@@ -99,43 +104,45 @@ fn remove_private(private: &Path) -> io::Result<()> {
 }
 
 /// Serves the TCP listener until `closing` says true, and then until the requests under way have ended, within a bound.
-pub async fn serve_listener(listener: TcpListener, router: Router, max_connections: u32, mut closing: watch::Receiver<bool>) {
-    let connections = Arc::new(Semaphore::new(max_connections as usize));
-    let graceful = GracefulShutdown::new();
-    loop {
-        let Some(permit) = unless_closing(&mut closing, Arc::clone(&connections).acquire_owned()).await else { break };
-        let Some(accepted) = unless_closing(&mut closing, listener.accept()).await else { break };
-        let Ok(permit) = permit else { break };
-        match accepted {
-            Ok((stream, _)) => {
-                // Answers are small and their sender waits for them.
-                drop(stream.set_nodelay(true));
-                serve_connection(stream, router.clone(), &graceful, permit);
-            }
-            Err(error) => rest_after(&error).await,
-        }
-    }
-    drop(listener);
-    close(graceful).await;
+pub async fn serve_listener(listener: TcpListener, router: Router, max_connections: u32, closing: watch::Receiver<bool>) {
+    let accept = async move || {
+        let (stream, _) = listener.accept().await?;
+        // Answers are small and their sender waits for them.
+        drop(stream.set_nodelay(true));
+        Ok(stream)
+    };
+    serve(accept, |_: &TcpStream| router.clone(), max_connections as usize, closing).await;
 }
 
 /// Serves the admin socket until `closing` says true, like [`serve_listener`]. Handlers learn who speaks.
-pub async fn serve_admin(listener: UnixListener, router: Router, mut closing: watch::Receiver<bool>) {
-    let connections = Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
+pub async fn serve_admin(listener: UnixListener, router: Router, closing: watch::Receiver<bool>) {
+    let accept = async move || listener.accept().await.map(|(stream, _)| stream);
+    let router_for = |stream: &UnixStream| router.clone().layer(Extension(peer_of(stream)));
+    serve(accept, router_for, limits::ADMIN_CONNECTIONS_MAX, closing).await;
+}
+
+async fn serve<S>(
+    accept: impl AsyncFn() -> io::Result<S>,
+    router_for: impl Fn(&S) -> Router,
+    max_connections: usize,
+    mut closing: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connections = Arc::new(Semaphore::new(max_connections));
     let graceful = GracefulShutdown::new();
-    loop {
-        let Some(permit) = unless_closing(&mut closing, Arc::clone(&connections).acquire_owned()).await else { break };
-        let Some(accepted) = unless_closing(&mut closing, listener.accept()).await else { break };
-        let Ok(permit) = permit else { break };
-        match accepted {
-            Ok((stream, _)) => {
-                let router = router.clone().layer(Extension(peer_of(&stream)));
-                serve_connection(stream, router, &graceful, permit);
+    while let Some(Ok(permit)) = unless_closing(&mut closing, Arc::clone(&connections).acquire_owned()).await {
+        match unless_closing(&mut closing, accept()).await {
+            None => break,
+            Some(Ok(stream)) => {
+                let router = router_for(&stream);
+                serve_connection(stream, router, &graceful, permit, Duration::from_millis(limits::REQUEST_HEADERS_TIMEOUT_MS));
             }
-            Err(error) => rest_after(&error).await,
+            Some(Err(error)) => rest_after(&error).await,
         }
     }
-    drop(listener);
+    // The accepting closure owns the listener: from here on connections are refused.
+    drop(accept);
     close(graceful).await;
 }
 
@@ -158,22 +165,40 @@ async fn rest_after(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-fn serve_connection<S>(stream: S, router: Router, graceful: &GracefulShutdown, permit: tokio::sync::OwnedSemaphorePermit)
+fn serve_connection<S>(stream: S, router: Router, graceful: &GracefulShutdown, permit: OwnedSemaphorePermit, patience: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = Builder::new(TokioExecutor::new());
     // Without a timer the time-out for headers does nothing.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(limits::REQUEST_HEADERS_TIMEOUT_MS));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(limits::REQUEST_HEADERS_MAX);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(limits::HTTP2_STREAMS_MAX).keep_alive_interval(Duration::from_secs(30));
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
+    let spoke = Arc::new(AtomicBool::new(false));
+    let heard = Arc::clone(&spoke);
+    let service = router.map_request(move |request: Request<Incoming>| {
+        heard.store(true, Ordering::Relaxed);
+        request
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
     let watched = graceful.watch(connection);
     tokio::spawn(async move {
-        if let Err(error) = watched.await {
-            tracing::debug!(error = %error, "a connection ended early");
+        tokio::select! {
+            ended = watched => if let Err(error) = ended {
+                tracing::debug!(error = %error, "a connection ended early");
+            },
+            () = stays_silent(&spoke, patience) => tracing::debug!("a connection without a request was closed"),
         }
         drop(permit);
     });
+}
+
+/// Ends when nothing was asked in time. The time-out for headers begins only once it is known which HTTP is spoken, and whoever says
+/// nothing, or the first letter of both, never lets that be known.
+async fn stays_silent(spoke: &AtomicBool, patience: Duration) {
+    tokio::time::sleep(patience).await;
+    if spoke.load(Ordering::Relaxed) {
+        future::pending::<()>().await;
+    }
 }
 
 async fn close(graceful: GracefulShutdown) {
@@ -184,6 +209,8 @@ async fn close(graceful: GracefulShutdown) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -210,6 +237,21 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert!(matches!(bind_admin_socket(&path), Err(DoorError::NotASocket(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_never_becomes_a_request_is_closed() {
+        let graceful = GracefulShutdown::new();
+        for start in ["", "P", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "POST /v1/events HTTP/1.1\r\nhost: localhost\r\n"]
+        {
+            let (mut near, far) = UnixStream::pair().unwrap();
+            let slots = Arc::new(Semaphore::new(1));
+            let permit = Arc::clone(&slots).acquire_owned().await.unwrap();
+            serve_connection(far, Router::new(), &graceful, permit, Duration::from_millis(20));
+            near.write_all(start.as_bytes()).await.unwrap();
+            let closed = tokio::time::timeout(Duration::from_secs(30), slots.acquire()).await;
+            assert!(closed.is_ok(), "{start:?} keeps its place for ever");
+        }
     }
 
     #[tokio::test]

@@ -1,18 +1,21 @@
 //! `POST /v1/events`: a bounded body becomes checked events, all or none. It never keeps anything of a request that it refuses.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use ulid::Ulid;
 
 use super::hallway::{DoorSettings, Hallway, Publication};
@@ -21,7 +24,7 @@ use super::tokens::{self, Door, Leave};
 use crate::limits;
 use crate::model::report::PublishedEvent;
 use crate::model::{EventId, NewEvent, submission};
-use crate::time::wall_now;
+use crate::time::{UnixMillis, wall_now};
 
 /// What the handler needs.
 #[derive(Clone)]
@@ -42,10 +45,10 @@ impl<H> EventsDoor<H> {
 
 /// The answer to a batch that is durable.
 #[derive(Serialize)]
-struct BatchAnswer {
+struct BatchAnswer<'a> {
     accepted: usize,
     duplicates: usize,
-    events: Vec<PublishedEvent>,
+    events: &'a [PublishedEvent],
 }
 
 /// The shape of a request's body.
@@ -59,41 +62,75 @@ enum Form {
 pub async fn publish<H: Hallway>(
     State(state): State<EventsDoor<H>>,
     Extension(door): Extension<Door>,
+    uri: Uri,
     headers: HeaderMap,
-    body: Body,
+    mut body: Body,
+) -> Result<Response, Problem> {
+    let answer = receive(&state, door, &uri, &headers, &mut body).await;
+    // A client that asked before it sent its body is not told to go on.
+    if answer.is_err() && !headers.contains_key(header::EXPECT) {
+        discard(&mut body).await;
+    }
+    answer
+}
+
+async fn receive<H: Hallway>(
+    state: &EventsDoor<H>,
+    door: Door,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &mut Body,
 ) -> Result<Response, Problem> {
     let settings = state.hallway.settings();
-    let leave = tokens::judge(door, &settings.tokens, &headers)?;
-    let form = form_of(&headers)?;
+    let leave = tokens::judge(door, &settings.tokens, uri, headers)?;
+    let form = form_of(headers)?;
     let (text, _budget) = read(&state.body_budget, body).await?;
-    let items = split(&text, form)?;
-    let (is_batch, count) = (items.is_batch, items.items.len());
-    let events = check(items, &settings, &leave)?;
+    let batch = split(&text, form)?;
+    let events = check(&batch, &settings, &leave)?;
     if events.is_empty() {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "there is no event in this request"));
     }
     match state.hallway.publish(events).await {
         Publication::Refused(refusal) => Err(refusal.into()),
-        Publication::Conflicts(conflicts) => {
-            let message = |id: &EventId| format!("the id {id} was used before for an event with other content");
-            let errors =
-                conflicts.iter().map(|(index, id)| ItemProblem { index: *index, line: None, message: message(id) }).collect::<Vec<_>>();
-            let detail = if is_batch {
-                format!("{} of {count} events conflict with earlier ones; nothing was accepted", errors.len())
-            } else {
-                errors[0].message.clone()
-            };
-            Err(Problem::new(StatusCode::CONFLICT, detail).with_errors(errors))
-        }
-        Publication::Durable(published) => {
-            let duplicates = published.iter().filter(|event| event.duplicate).count();
-            let status = if duplicates == published.len() { StatusCode::OK } else { StatusCode::ACCEPTED };
-            Ok(match published.as_slice() {
-                [event] if !is_batch => (status, Json(event)).into_response(),
-                _ => (status, Json(BatchAnswer { accepted: published.len() - duplicates, duplicates, events: published })).into_response(),
-            })
-        }
+        Publication::Conflicts(conflicts) => Err(conflict(&conflicts, &batch)),
+        Publication::Durable(published) => Ok(accepted(&published, batch.is_batch)),
     }
+}
+
+/// Many clients listen only after they have sent everything. An answer with the connection closed behind it would not reach them, so what
+/// they still send is read for a while, and forgotten.
+async fn discard(body: &mut Body) {
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    // What does not come in time is not waited for; its sender has been refused anyway.
+    drop(timeout(Duration::from_millis(limits::REFUSED_BODY_TIMEOUT_MS), all).await);
+}
+
+fn accepted(published: &[PublishedEvent], is_batch: bool) -> Response {
+    let duplicates = published.iter().filter(|event| event.duplicate).count();
+    let status = if duplicates == published.len() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    match published {
+        [event] if !is_batch => (status, Json(event)).into_response(),
+        _ => (status, Json(BatchAnswer { accepted: published.len() - duplicates, duplicates, events: published })).into_response(),
+    }
+}
+
+fn conflict(conflicts: &[(usize, EventId)], batch: &Batch<'_>) -> Problem {
+    let errors = conflicts.iter().map(|(index, id)| ItemProblem {
+        index: *index,
+        line: batch.items.get(*index).and_then(|item| item.line),
+        message: format!("the id {id} was used before for an event with other content"),
+    });
+    let summary = format!("{} of {} events conflict with earlier ones; nothing was accepted", conflicts.len(), batch.items.len());
+    problem_of(StatusCode::CONFLICT, summary, errors.collect(), batch)
+}
+
+/// A problem with every bad item; the one of a request that is no batch is told in its own words.
+fn problem_of(status: StatusCode, summary: String, errors: Vec<ItemProblem>, batch: &Batch<'_>) -> Problem {
+    let detail = match errors.first() {
+        Some(error) if !batch.is_batch => error.message.clone(),
+        _ => summary,
+    };
+    Problem::new(status, detail).with_errors(errors)
 }
 
 fn form_of(headers: &HeaderMap) -> Result<Form, Problem> {
@@ -111,7 +148,7 @@ fn form_of(headers: &HeaderMap) -> Result<Form, Problem> {
 }
 
 /// Reads a body whose size is known to fit the budget; one of unknown size counts as the largest.
-async fn read(budget: &Arc<Semaphore>, body: Body) -> Result<(String, tokio::sync::OwnedSemaphorePermit), Problem> {
+async fn read(budget: &Arc<Semaphore>, body: &mut Body) -> Result<(String, OwnedSemaphorePermit), Problem> {
     let too_large = || {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -125,23 +162,17 @@ async fn read(budget: &Arc<Semaphore>, body: Body) -> Result<(String, tokio::syn
     let kibibytes = u32::try_from(declared.div_ceil(1024).max(1)).expect("limits::REQUEST_SIZE_MAX is far below 2^32");
     let permit =
         Arc::clone(budget).try_acquire_many_owned(kibibytes).map_err(|_| Problem::busy("too many requests are being read at once", 1))?;
-    let collected = tokio::time::timeout(
-        Duration::from_millis(limits::REQUEST_READ_TIMEOUT_MS),
-        Limited::new(body, limits::REQUEST_SIZE_MAX).collect(),
-    )
-    .await;
-    let Ok(collected) = collected else {
-        return Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            format!("the body did not arrive within {} s", limits::REQUEST_READ_TIMEOUT_MS / 1000),
-        ));
+    let too_slow = |_| {
+        let detail = format!("the body did not arrive within {} s", limits::REQUEST_READ_TIMEOUT_MS / 1000);
+        Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
     };
-    let bytes = match collected {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Err(error) => return Err(Problem::new(StatusCode::BAD_REQUEST, format!("the body did not arrive whole: {error}"))),
-    };
-    let text = String::from_utf8(bytes.into()).map_err(|error| {
+    let whole = Limited::new(body, limits::REQUEST_SIZE_MAX).collect();
+    let collected = timeout(Duration::from_millis(limits::REQUEST_READ_TIMEOUT_MS), whole).await.map_err(too_slow)?;
+    let collected = collected.map_err(|error| match error.is::<LengthLimitError>() {
+        true => too_large(),
+        false => Problem::new(StatusCode::BAD_REQUEST, format!("the body did not arrive whole: {error}")),
+    })?;
+    let text = String::from_utf8(collected.to_bytes().into()).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Problem::new(StatusCode::BAD_REQUEST, format!("the body is not UTF-8: byte {at} does not belong there"))
     })?;
@@ -149,63 +180,114 @@ async fn read(budget: &Arc<Semaphore>, body: Body) -> Result<(String, tokio::syn
 }
 
 /// A request's events, still text.
-struct Items<'a> {
+struct Batch<'a> {
+    /// Whether it may hold several, and is answered item by item.
     is_batch: bool,
-    /// Each with its line in NDJSON.
-    items: Vec<(Option<usize>, &'a str)>,
+    items: Vec<Item<'a>>,
 }
 
-fn split(text: &str, form: Form) -> Result<Items<'_>, Problem> {
+struct Item<'a> {
+    /// Its line in NDJSON.
+    line: Option<usize>,
+    text: &'a str,
+}
+
+/// The elements of a JSON array, of which no more are kept than a request may have: millions of tiny ones would take many times the
+/// memory of their text.
+struct Elements<'a> {
+    kept: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de> Deserialize<'de> for Elements<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ElementsVisitor)
+    }
+}
+
+struct ElementsVisitor;
+
+impl<'de> Visitor<'de> for ElementsVisitor {
+    type Value = Elements<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an array of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Elements { kept: Vec::new(), count: 0 };
+        while let Some(element) = sequence.next_element::<&RawValue>()? {
+            elements.count += 1;
+            if elements.count <= limits::REQUEST_EVENTS_MAX {
+                elements.kept.push(element);
+            }
+        }
+        Ok(elements)
+    }
+}
+
+fn split(text: &str, form: Form) -> Result<Batch<'_>, Problem> {
     let not_json = |error: serde_json::Error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}"));
-    let items = match form {
+    match form {
         Form::Ndjson => {
-            let lines = text.lines().enumerate().map(|(index, line)| (Some(index + 1), line.trim())).filter(|(_, line)| !line.is_empty());
-            Items { is_batch: true, items: lines.collect() }
+            let lines = text.lines().enumerate().map(|(index, line)| Item { line: Some(index + 1), text: line.trim() });
+            let lines = lines.filter(|item| !item.text.is_empty());
+            bounded(lines.clone().count())?;
+            Ok(Batch { is_batch: true, items: lines.collect() })
         }
         Form::Json if text.trim_start().starts_with('[') => {
-            let values = serde_json::from_str::<Vec<&RawValue>>(text).map_err(not_json)?;
-            Items { is_batch: true, items: values.into_iter().map(|value| (None, value.get())).collect() }
+            let elements = serde_json::from_str::<Elements<'_>>(text).map_err(not_json)?;
+            bounded(elements.count)?;
+            Ok(Batch { is_batch: true, items: elements.kept.into_iter().map(|value| Item { line: None, text: value.get() }).collect() })
         }
         Form::Json => {
             let value = serde_json::from_str::<&RawValue>(text).map_err(not_json)?;
-            Items { is_batch: false, items: vec![(None, value.get())] }
+            Ok(Batch { is_batch: false, items: vec![Item { line: None, text: value.get() }] })
         }
-    };
-    if items.items.len() > limits::REQUEST_EVENTS_MAX {
-        let detail = format!("the request has {} events, at most {} are taken at once", items.items.len(), limits::REQUEST_EVENTS_MAX);
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
-    Ok(items)
 }
 
-fn check(items: Items<'_>, settings: &DoorSettings, leave: &Leave) -> Result<Vec<NewEvent>, Problem> {
-    let Items { is_batch, items } = items;
+fn bounded(count: usize) -> Result<(), Problem> {
+    if count <= limits::REQUEST_EVENTS_MAX {
+        return Ok(());
+    }
+    let detail = format!("the request has {count} events, at most {} are taken at once", limits::REQUEST_EVENTS_MAX);
+    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
+}
+
+/// Every event of the batch, or every mistake: 413 or 403 where all mistakes are of that kind, else 422.
+fn check(batch: &Batch<'_>, settings: &DoorSettings, leave: &Leave) -> Result<Vec<NewEvent>, Problem> {
     let now = wall_now();
-    let count = items.len();
-    let mut events = Vec::with_capacity(count);
-    let (mut errors, mut status) = (Vec::new(), StatusCode::UNPROCESSABLE_ENTITY);
-    for (index, (line, item)) in items.into_iter().enumerate() {
-        let wrong = |message| ItemProblem { index, line, message };
-        if item.len() > settings.max_event_size {
-            status = StatusCode::PAYLOAD_TOO_LARGE;
-            errors.push(wrong(format!("the event has {} bytes, at most {} are taken", item.len(), settings.max_event_size)));
-            continue;
-        }
-        match submission::parse(item, &settings.catalog, now, fresh_id) {
-            Ok(event) if !leave.covers(&event.project) => {
-                status = StatusCode::FORBIDDEN;
-                errors.push(wrong(format!("this token does not cover the project {}", event.project)));
-            }
+    let mut events = Vec::with_capacity(batch.items.len());
+    let (mut errors, mut statuses) = (Vec::new(), Vec::new());
+    for (index, item) in batch.items.iter().enumerate() {
+        match check_item(item.text, settings, leave, now) {
             Ok(event) => events.push(event),
-            Err(mistakes) => errors.extend(mistakes.into_iter().map(wrong)),
+            Err((status, messages)) => {
+                statuses.push(status);
+                errors.extend(messages.into_iter().map(|message| ItemProblem { index, line: item.line, message }));
+            }
         }
     }
-    if errors.is_empty() {
+    let Some(status) = statuses.iter().copied().reduce(|one, other| if one == other { one } else { StatusCode::UNPROCESSABLE_ENTITY })
+    else {
         return Ok(events);
+    };
+    let summary = format!("{} of {} events can't be accepted, so none was", statuses.len(), batch.items.len());
+    Err(problem_of(status, summary, errors, batch))
+}
+
+fn check_item(text: &str, settings: &DoorSettings, leave: &Leave, now: UnixMillis) -> Result<NewEvent, (StatusCode, Vec<String>)> {
+    if text.len() > settings.max_event_size {
+        let message = format!("the event has {} bytes, at most {} are taken", text.len(), settings.max_event_size);
+        return Err((StatusCode::PAYLOAD_TOO_LARGE, vec![message]));
     }
-    let bad = count - events.len();
-    let detail = if is_batch { format!("{bad} of {count} events can't be accepted, so none was") } else { errors[0].message.clone() };
-    Err(Problem::new(status, detail).with_errors(errors))
+    let parsed = submission::parse(text, &settings.catalog, now, fresh_id);
+    let event = parsed.map_err(|mistakes| (StatusCode::UNPROCESSABLE_ENTITY, mistakes))?;
+    if !leave.covers(&event.project) {
+        return Err((StatusCode::FORBIDDEN, vec![format!("this token does not cover the project {}", event.project)]));
+    }
+    Ok(event)
 }
 
 /// `evt_` + a ULID of the wall clock and 80 random bits.

@@ -13,7 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::model::report::Status;
-use crate::model::{DeliveryState, Outcome, OutcomeClass};
+use crate::model::{Outcome, OutcomeClass};
 
 type Label = [(&'static str, &'static str); 1];
 
@@ -134,12 +134,9 @@ impl Metrics {
     pub fn render(&self, status: &Status) -> String {
         let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.accepted.inner().store(status.counters.accepted, std::sync::atomic::Ordering::Relaxed);
-        let ended = [
-            (DeliveryState::Delivered, "delivered", status.counters.delivered),
-            (DeliveryState::Dropped, "dropped", status.counters.dropped),
-            (DeliveryState::Cancelled, "cancelled", status.counters.cancelled),
-        ];
-        for (_, name, count) in ended {
+        let ended =
+            [("delivered", status.counters.delivered), ("dropped", status.counters.dropped), ("cancelled", status.counters.cancelled)];
+        for (name, count) in ended {
             self.deliveries.get_or_create(&[("state", name)]).inner().store(count, std::sync::atomic::Ordering::Relaxed);
         }
         self.pending.set(signed(status.pending));

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use aws_lc_rs::digest;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
@@ -45,10 +46,10 @@ impl Leave {
 ///
 /// # Errors
 /// 401 without a good token; 403 when a web page seems to have sent it.
-pub fn judge(door: Door, tokens: &[Token], headers: &HeaderMap) -> Result<Leave, Problem> {
+pub fn judge(door: Door, tokens: &[Token], uri: &Uri, headers: &HeaderMap) -> Result<Leave, Problem> {
     let Door::Listener { is_loopback } = door else { return Ok(Leave::All) };
     if tokens.is_empty() && is_loopback {
-        return judge_local(headers).map(|()| Leave::All);
+        return judge_local(uri, headers).map(|()| Leave::All);
     }
     let Some(given) = headers.get(header::AUTHORIZATION) else {
         return Err(Problem::unauthorized("a token is needed here: send \"Authorization: Bearer …\" with one that [[token]] names"));
@@ -65,21 +66,22 @@ pub fn judge(door: Door, tokens: &[Token], headers: &HeaderMap) -> Result<Leave,
 
 /// A browser sends `Origin` with every request that a page makes to somewhere else, and the name that the page used as `Host`, so neither
 /// a hostile page nor a name rebound to 127.0.0.1 gets through.
-fn judge_local(headers: &HeaderMap) -> Result<(), Problem> {
+///
+/// The name is in `Host`, in HTTP/2 in `:authority`, which the URI holds; where there are several, each must be local.
+fn judge_local(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     if headers.contains_key(header::ORIGIN) {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
             "web pages may not post here: the request carries an Origin header, and no token is configured",
         ));
     }
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if is_local(host) {
-        return Ok(());
-    }
-    Err(Problem::new(
-        StatusCode::FORBIDDEN,
-        format!("the Host header {host:?} is not local, and no token is configured; use localhost, or configure a [[token]]"),
-    ))
+    let hosts = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    let hosts = uri.authority().map(Authority::as_str).into_iter().chain(hosts).collect::<Vec<_>>();
+    let foreign = if hosts.is_empty() { Some("") } else { hosts.into_iter().find(|host| !is_local(host)) };
+    foreign.map_or(Ok(()), |host| {
+        let detail = format!("the Host header {host:?} is not local, and no token is configured; use localhost, or configure a [[token]]");
+        Err(Problem::new(StatusCode::FORBIDDEN, detail))
+    })
 }
 
 fn is_local(host: &str) -> bool {
@@ -110,27 +112,30 @@ mod tests {
     #[test]
     fn without_tokens_only_local_programs_may_post_and_only_on_loopback() {
         for host in ["localhost", "LOCALHOST:8700", "127.0.0.1:8700", "127.9.9.9", "[::1]:8700"] {
-            assert_eq!(judge(LOCAL, &[], &headers(&[("host", host)])).unwrap(), Leave::All, "{host}");
+            assert_eq!(judge(LOCAL, &[], &Uri::default(), &headers(&[("host", host)])).unwrap(), Leave::All, "{host}");
         }
         for host in ["evil.example", "127.0.0.1.evil.example:8700", "10.0.0.1", "localhost.evil.example", ""] {
-            assert!(judge(LOCAL, &[], &headers(&[("host", host)])).is_err(), "{host}");
+            assert!(judge(LOCAL, &[], &Uri::default(), &headers(&[("host", host)])).is_err(), "{host}");
         }
-        assert!(judge(LOCAL, &[], &headers(&[("host", "localhost"), ("origin", "http://localhost")])).is_err());
-        assert!(judge(PUBLIC, &[], &headers(&[("host", "localhost")])).is_err());
-        assert_eq!(judge(Door::AdminSocket, &[], &HeaderMap::new()).unwrap(), Leave::All);
+        assert!(judge(LOCAL, &[], &Uri::default(), &headers(&[("host", "localhost"), ("origin", "http://localhost")])).is_err());
+        assert!(judge(PUBLIC, &[], &Uri::default(), &headers(&[("host", "localhost")])).is_err());
+        assert_eq!(judge(Door::AdminSocket, &[], &Uri::default(), &HeaderMap::new()).unwrap(), Leave::All);
     }
 
     #[test]
     fn a_token_must_be_one_of_those_configured_and_says_what_it_covers() {
         let shop = Project::parse("shop.example.com").unwrap();
         let tokens = [token("one", TokenScope::AllProjects), token("two", TokenScope::Projects(vec![shop.clone()]))];
-        let leave = |value: &str| judge(LOCAL, &tokens, &headers(&[("host", "x"), ("authorization", value)]));
+        let leave = |value: &str| judge(LOCAL, &tokens, &Uri::default(), &headers(&[("host", "x"), ("authorization", value)]));
         assert!(leave("Bearer one").unwrap().covers(&Project::parse("news.example.org").unwrap()));
         let narrow = leave("bearer two").unwrap();
         assert!(narrow.covers(&shop) && !narrow.covers(&Project::parse("news.example.org").unwrap()));
         for wrong in ["Bearer three", "Basic one", "one", "Bearer "] {
             assert!(leave(wrong).is_err(), "{wrong}");
         }
-        assert!(judge(LOCAL, &tokens, &headers(&[("host", "localhost")])).is_err(), "a configured token is needed on loopback too");
+        assert!(
+            judge(LOCAL, &tokens, &Uri::default(), &headers(&[("host", "localhost")])).is_err(),
+            "a configured token is needed on loopback too"
+        );
     }
 }

@@ -4,26 +4,29 @@
 //!    and everything is read.
 //! 2. Sequence numbers are consecutive, so a hole is always seen. Every group carries the highest sequence known to be synced when it was begun, and a segment is synced
 //!    before the next is begun. A hole at or below the highest such mark is *damage*: what is readable behind it is kept, what is missing
-//!    is named. A hole above it is a *torn tail*, never acknowledged, normal after a crash: the journal is cut at the first one, and before a batch that is not whole.
+//!    is named, and its numbers are never given again. A hole above it is a *torn tail*, never acknowledged, normal after a crash: the journal is cut at the first one, and before a batch that is not whole.
 //! 3. What is kept of the newest segment is copied into a fresh file and synced before anything is applied or answered: after a failed sync the
 //!    cache of the old file can't be trusted. Number and offsets stay, so every locator stays true.
 //! 4. The view catches up, the queue is read whole and compared with the count and the digest that the view keeps of it. If they do not agree, the view is rebuilt, once.
+
+mod segments;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use self::segments::{Segments, Tail, refuse};
 use super::fact::{Fact, WebhookState};
 use super::history::History;
 use super::journal::medium::Medium;
 use super::journal::reader::{JournalReader, ReadError};
-use super::journal::segment::{self, FRAMES_START, JournalId, Scanned, ScannedFrame, SegmentHeader, SegmentScan};
-use super::journal::{Appended, JournalError, JournalOptions, JournalWriter, remove_leftovers};
+use super::journal::segment::{self, Scanned, ScannedFrame};
+use super::journal::{Appended, JournalError, JournalOptions, JournalWriter};
 use super::view::keys::{self, Meta, QueueRow};
 use super::view::{Table, TableError, View, Visit};
 use crate::limits;
-use crate::model::{DeliveryKey, Locator, Sequence, WebhookNumber};
+use crate::model::{DeliveryKey, Sequence, WebhookNumber};
 use crate::time::UnixMillis;
 
 /// Facts folded into memory before they are written to the view, while it is rebuilt.
@@ -60,7 +63,9 @@ pub struct Recovered<M: Medium, T: Table> {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The disk failed.
-    #[error("the journal can't be read: {0}")]
+    #[error(
+        "the journal can't be read: {0}. Nothing acknowledged was touched; try again, and if the disk is failing put a copy of the file in its place"
+    )]
     Disk(#[from] io::Error),
     /// A fact can't be read.
     #[error(transparent)]
@@ -76,6 +81,9 @@ pub enum OpenError {
         "journal segment {0} is not readable: both copies of its header are damaged. Restore it from a backup, or move the file away to go on without its facts"
     )]
     Header(String),
+    /// A newer version wrote it.
+    #[error("journal segment {0} was written by a newer hookwheel, and nothing was changed; run that version")]
+    Newer(String),
     /// Segments of two journals lie in one directory.
     #[error("journal segment {0} belongs to another journal; move it away")]
     Mixed(String),
@@ -111,7 +119,9 @@ pub fn open<M: Medium, T: Table>(
             None
         }
     };
-    let tail = segments.read_tail(&JournalReader::new(Arc::clone(&medium)))?;
+    let position = existing.as_ref().and_then(|table| segments.position_of(table.as_ref()));
+    let tail = segments.read_tail(&JournalReader::new(Arc::clone(&medium)), position.as_ref())?;
+    warnings.extend(tail.shorter_than(position.as_ref()));
     let segments = segments.settle_tail(medium.as_ref(), &tail, &mut warnings)?;
     let reader = JournalReader::new(Arc::clone(&medium));
     let mut newest = None;
@@ -133,7 +143,7 @@ pub fn open<M: Medium, T: Table>(
     segments.note_recent(&tail, &reader, &history)?;
     let webhooks = webhooks_of(view.table().as_ref())?;
     let number = segments.newest_number() + 1;
-    let journal = JournalWriter::begin(medium, options, segments.journal, number, view.meta().sequence)?;
+    let journal = JournalWriter::begin(medium, options, segments.journal, number, view.meta().sequence.max(tail.synced_through))?;
     Ok(Recovered { journal, view, history, webhooks, warnings, rebuilt })
 }
 
@@ -188,7 +198,7 @@ fn follow<M: Medium, T: Table>(
 ) -> Result<View<T>, Unfit> {
     let meta = match table.get(keys::META)? {
         Some(value) => Meta::from_value(&value).map_err(TableError::from)?,
-        None if segments.numbers.is_empty() => View::<T>::beginning(segments.journal),
+        None if segments.are_unused(tail) => View::<T>::beginning(segments.journal),
         None => return Err(Unfit::Table("it says of no journal how far it follows it".into())),
     };
     segments.check_position(&meta, tail, reader)?;
@@ -234,7 +244,10 @@ fn catch_up<M: Medium, T: Table>(
         let mut scan = reader.scan(number)?.ok_or_else(|| OpenError::Header(segment::file_name(number)))?;
         while let Some(scanned) = scan.step()? {
             let frame = match scanned {
-                Scanned::Damage { .. } => continue,
+                Scanned::Damage { offset, error, .. } => {
+                    refuse(number, offset, &error)?;
+                    continue;
+                }
                 Scanned::Frame(frame) if frame.sequence < expected => continue,
                 Scanned::Frame(frame) => frame,
             };
@@ -251,6 +264,10 @@ fn catch_up<M: Medium, T: Table>(
                 write_out(view, progress)?;
             }
         }
+    }
+    if expected <= tail.synced_through {
+        warnings.push(lost(expected, tail.synced_through.next()));
+        has_lost = true;
     }
     write_out(view, progress)?;
     view.caught_up();
@@ -328,168 +345,7 @@ fn lost(from: Sequence, to: Sequence) -> String {
     format!("the journal is damaged: facts {from} to {} are gone; everything else was kept", to.0 - 1)
 }
 
-/// The segments of a journal.
-struct Segments {
-    journal: JournalId,
-    numbers: Vec<u32>,
-}
-
-/// Where the newest segment ends.
-#[derive(Debug)]
-struct Tail {
-    /// The segment; 0 when there is none.
-    segment: u32,
-    /// The first byte behind what is kept.
-    end: u64,
-    /// Bytes behind that were not zeros: a torn tail.
-    cut: bool,
-    /// The last sequence that is kept in it, if any is.
-    last: Option<Sequence>,
-}
-
-impl Tail {
-    fn is_beyond(&self, locator: Locator) -> bool {
-        locator.segment == self.segment && u64::from(locator.offset) >= self.end
-    }
-}
-
-impl Segments {
-    fn list<M: Medium>(medium: &M, warnings: &mut Vec<String>) -> Result<Self, OpenError> {
-        remove_leftovers(medium)?;
-        let mut numbers = medium.list()?.iter().filter_map(|name| segment::parse_file_name(name)).collect::<Vec<_>>();
-        numbers.sort_unstable();
-        let mut journal = None;
-        let newest = numbers.last().copied();
-        let mut readable = Vec::with_capacity(numbers.len());
-        for number in numbers {
-            let name = segment::file_name(number);
-            let file = medium.open(&name)?;
-            let Some(header) = SegmentHeader::read(&file, number)? else {
-                // A header is durable before its segment has its name, so this disk lied; without frames nothing is lost by it.
-                if newest == Some(number) && !has_frames::<M>(file, number)? {
-                    warnings.push(format!("{name} was begun and never used; it is removed"));
-                    medium.remove(&name)?;
-                    continue;
-                }
-                return Err(OpenError::Header(name));
-            };
-            if *journal.get_or_insert(header.journal) != header.journal {
-                return Err(OpenError::Mixed(name));
-            }
-            readable.push(number);
-        }
-        let journal = match journal {
-            Some(journal) => journal,
-            None => JournalId((u128::from(medium.entropy()?) << 64) | u128::from(medium.entropy()?)),
-        };
-        Ok(Self { journal, numbers: readable })
-    }
-
-    fn newest_number(&self) -> u32 {
-        self.numbers.last().copied().unwrap_or(0)
-    }
-
-    /// Finds the end of the newest segment: everything up to the first hole above the highest synced mark, and no half batch.
-    fn read_tail<M: Medium>(&self, reader: &JournalReader<M>) -> Result<Tail, OpenError> {
-        let number = self.newest_number();
-        let mut tail = Tail { segment: number, end: FRAMES_START, cut: false, last: None };
-        let Some(first) = reader.first_of(number)? else { return Ok(tail) };
-        // What lies before this segment was synced before it was begun.
-        let mut mark = Sequence(first.0 - 1);
-        let mut scan = reader.scan(number)?.ok_or_else(|| OpenError::Header(segment::file_name(number)))?;
-        while let Some(scanned) = scan.step()? {
-            if let Scanned::Frame(frame) = scanned {
-                mark = mark.max(frame.synced_through.unwrap_or_default());
-            }
-        }
-        let mut scan = reader.scan(number)?.ok_or_else(|| OpenError::Header(segment::file_name(number)))?;
-        let mut expected = first;
-        while let Some(scanned) = scan.step()? {
-            let frame = match scanned {
-                Scanned::Frame(frame) => frame,
-                Scanned::Damage { .. } => {
-                    tail.cut = true;
-                    continue;
-                }
-            };
-            if frame.sequence < expected || (frame.sequence > expected && frame.sequence > mark.next()) {
-                tail.cut = true;
-                break;
-            }
-            expected = frame.sequence.next();
-            if !frame.batch_continues {
-                (tail.end, tail.last, tail.cut) = (frame.end, Some(frame.sequence), false);
-            } else if frame.sequence <= mark {
-                (tail.end, tail.last) = (frame.end, Some(frame.sequence));
-            } else {
-                tail.cut = true;
-            }
-        }
-        Ok(tail)
-    }
-
-    /// Whether the journal holds exactly the frame that the view names as its position.
-    fn check_position<M: Medium>(&self, meta: &Meta, tail: &Tail, reader: &JournalReader<M>) -> Result<(), Unfit> {
-        if meta.journal != self.journal {
-            return Err(Unfit::Table("it follows another journal".into()));
-        }
-        if meta.sequence == Sequence(0) {
-            return Ok(());
-        }
-        if tail.is_beyond(meta.locator) {
-            return Err(Unfit::Table(format!("it is ahead of the journal: it holds fact {}", meta.sequence)));
-        }
-        match reader.read(meta.locator) {
-            Ok(found) if (found.sequence, found.checksum) == (meta.sequence, meta.checksum) => Ok(()),
-            Ok(_) => Err(Unfit::Table(format!("the journal has another fact {}", meta.sequence))),
-            Err(ReadError::Io { error, .. }) if error.kind() != io::ErrorKind::NotFound => Err(Unfit::Open(error.into())),
-            Err(error) => Err(Unfit::Table(error.to_string())),
-        }
-    }
-
-    /// Notes what ended in the two newest segments, so that lists have something to show after a restart.
-    fn note_recent<M: Medium>(&self, tail: &Tail, reader: &JournalReader<M>, history: &History) -> Result<(), OpenError> {
-        for number in self.numbers.iter().rev().take(2).rev() {
-            let Some(mut scan) = reader.scan(*number)? else { continue };
-            while let Some(scanned) = scan.step()? {
-                if let Scanned::Frame(frame) = scanned
-                    && !tail.is_beyond(frame.locator)
-                {
-                    history.note(place_of(&frame), &frame.fact);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes what is kept of the newest segment durable beyond doubt, and cuts off the rest. A segment in which nothing is kept is removed,
-    /// unless it is the only one and so the only one that knows the journal's id.
-    fn settle_tail<M: Medium>(mut self, medium: &M, tail: &Tail, warnings: &mut Vec<String>) -> Result<Self, OpenError> {
-        if self.numbers.is_empty() {
-            return Ok(self);
-        }
-        if tail.cut {
-            let behind = tail.last.map_or_else(|| "its beginning".to_owned(), |last| format!("fact {last}"));
-            warnings.push(format!(
-                "the end of journal segment {} was torn by a crash and is cut behind {behind}; nothing acknowledged was in it",
-                tail.segment
-            ));
-        }
-        if tail.last.is_none() && self.numbers.len() > 1 {
-            medium.remove(&segment::file_name(tail.segment))?;
-            medium.sync_directory()?;
-            self.numbers.pop();
-            return Ok(self);
-        }
-        segment::rewrite(medium, tail.segment, tail.end)?;
-        Ok(self)
-    }
-}
-
-/// Whether anything but zeros lies where a segment's frames would.
-fn has_frames<M: Medium>(file: M::File, number: u32) -> io::Result<bool> {
-    let header = SegmentHeader { number, journal: JournalId(0), first: Sequence(0), salt: 0 };
-    Ok(SegmentScan::new(Arc::new(file), header, FRAMES_START).step()?.is_some())
-}
-
 const _: () = assert!(FOLD_MAX > limits::VIEW_LAG_MAX);
+
+#[cfg(test)]
+mod tests;

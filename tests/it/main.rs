@@ -2,4 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where by panicking")]
 
+mod crash;
+mod daemon;
+mod flow;
+mod lifecycle;
+mod mistakes;
+mod outcomes;
+mod receivers;
 mod rooms;

@@ -65,6 +65,9 @@ pub enum FrameError {
     /// The record is written in a form that this version does not know.
     #[error("record version {0}, this hookwheel knows {VERSION}")]
     Version(u8),
+    /// The disk does not give the bytes back.
+    #[error("the disk does not give it back: {0}")]
+    Unreadable(String),
     /// The record says something impossible.
     #[error("the record can't be read: {0}")]
     Record(String),

@@ -6,11 +6,13 @@
 
 pub mod frame;
 pub mod medium;
+#[cfg(test)]
+pub(in crate::store) mod memory;
 pub mod reader;
 pub mod segment;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use self::medium::{Medium, MediumFile};
 use self::segment::{FRAMES_START, SegmentHeader};
@@ -18,6 +20,9 @@ pub use self::segment::{JournalId, Spare, SpareJob};
 use super::fact::Fact;
 use crate::limits;
 use crate::model::{Locator, Sequence};
+
+/// The buffer of a group keeps no more than this between groups.
+const GROUP_CAPACITY_KEPT: usize = 4 * 1024 * 1024;
 
 /// How a journal is laid out.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +91,8 @@ pub struct JournalWriter<M: Medium> {
     spare: Option<Spare<M>>,
     spares_begun: u32,
     spare_under_way: bool,
+    /// Alive while somebody prepares a spare.
+    preparing: Weak<()>,
     poisoned: bool,
 }
 
@@ -95,7 +102,7 @@ impl<M: Medium> JournalWriter<M> {
     /// # Errors
     /// [`JournalError::Io`] when the segment can't be made.
     pub fn begin(medium: Arc<M>, options: JournalOptions, journal: JournalId, number: u32, last: Sequence) -> Result<Self, JournalError> {
-        let job = SpareJob { medium: Arc::clone(&medium), name: spare_name(0), size: options.segment_size };
+        let job = SpareJob { medium: Arc::clone(&medium), name: spare_name(0), size: options.segment_size, token: Arc::default() };
         let spare = job.run().map_err(io_error("preparing", &spare_name(0)))?;
         let (file, header) = open_segment(medium.as_ref(), spare, journal, number, last.next())?;
         Ok(Self {
@@ -111,6 +118,7 @@ impl<M: Medium> JournalWriter<M> {
             spare: None,
             spares_begun: 1,
             spare_under_way: false,
+            preparing: Weak::new(),
             poisoned: false,
         })
     }
@@ -139,13 +147,16 @@ impl<M: Medium> JournalWriter<M> {
         self.header.number
     }
 
-    /// The job of preparing the next segment, when there is none and nobody was given the job.
+    /// The job of preparing the next segment, when there is none and nobody was given the job. One that failed is given again with the next segment, not before:
+    /// a disk that has no room now is not asked over and over.
     pub fn spare_job(&mut self) -> Option<SpareJob<M>> {
-        if self.spare.is_some() || self.spare_under_way {
+        if self.spare.is_some() || self.spare_under_way || self.poisoned {
             return None;
         }
         self.spare_under_way = true;
-        Some(self.new_spare_job())
+        let job = self.new_spare_job();
+        self.preparing = Arc::downgrade(&job.token);
+        Some(job)
     }
 
     /// Takes the next segment from whoever prepared it.
@@ -196,6 +207,7 @@ impl<M: Medium> JournalWriter<M> {
         self.poisoned = false;
         self.group_start += self.group.len() as u64;
         self.group.clear();
+        self.group.shrink_to(GROUP_CAPACITY_KEPT);
         self.synced_through = Sequence(self.next.0 - 1);
         Ok(())
     }
@@ -216,6 +228,7 @@ impl<M: Medium> JournalWriter<M> {
         let spare = match self.spare.take() {
             Some(spare) => spare,
             None => {
+                self.spare_under_way = self.preparing.strong_count() > 0;
                 let job = self.new_spare_job();
                 let name = job.name.clone();
                 job.run().map_err(io_error("preparing", &name))?
@@ -229,12 +242,13 @@ impl<M: Medium> JournalWriter<M> {
 
     fn new_spare_job(&mut self) -> SpareJob<M> {
         self.spares_begun += 1;
-        SpareJob { medium: Arc::clone(&self.medium), name: spare_name(self.spares_begun - 1), size: self.options.segment_size }
+        let name = spare_name(self.spares_begun - 1);
+        SpareJob { medium: Arc::clone(&self.medium), name, size: self.options.segment_size, token: Arc::default() }
     }
 }
 
-/// Turns a spare into a segment. Its header is durable before it has its name: were it synced only with the first group, a loss of power in between could keep
-/// pages of frames and lose both copies of the header, and nobody could tell that from damage.
+/// Turns a spare into a segment, durably. The header is synced before the name: were it left to the first group's sync, a crash could keep that group's
+/// pages and lose the header's, and nobody could tell that from a header that was destroyed together with acknowledged facts behind it.
 fn open_segment<M: Medium>(
     medium: &M,
     spare: Spare<M>,
@@ -243,6 +257,10 @@ fn open_segment<M: Medium>(
     first: Sequence,
 ) -> Result<(M::File, SegmentHeader), JournalError> {
     let name = segment::file_name(number);
+    if medium.list().map_err(io_error("looking for", &name))?.contains(&name) {
+        // A rename would replace what was acknowledged.
+        return Err(io_error("beginning", &name)(io::ErrorKind::AlreadyExists.into()));
+    }
     let entropy = medium.entropy().map_err(io_error("choosing a salt for", &name))?;
     let salt = u32::from_le_bytes(*entropy.to_le_bytes().first_chunk().expect("eight bytes have four"));
     let header = SegmentHeader { number, journal, first, salt };

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::frame::{self, FrameError, FrameHeader, HEADER_SIZE};
-use super::medium::{Medium, MediumFile};
+use super::medium::Medium;
 use super::segment::{self, SegmentHeader};
 use crate::model::{Locator, Sequence};
 use crate::store::fact::Fact;
@@ -84,7 +84,11 @@ impl<M: Medium> JournalReader<M> {
         let damaged = |error| ReadError::Damaged { segment, offset, error };
         let open = self.segment(segment).map_err(io_error)?.ok_or_else(|| damaged(FrameError::NoFrame))?;
         let mut bytes = vec![0; FIRST_READ];
-        let count = open.file.read_at(&mut bytes, u64::from(offset)).map_err(io_error)?;
+        // What lies behind a short frame need not be readable.
+        let (count, refused) = segment::read_as_far_as_possible(open.file.as_ref(), &mut bytes, u64::from(offset));
+        if let (true, Err(error)) = (count < HEADER_SIZE, refused) {
+            return Err(io_error(error));
+        }
         bytes.truncate(count);
         let header = FrameHeader::parse(bytes.first_chunk().ok_or_else(|| damaged(FrameError::NoFrame))?).map_err(damaged)?;
         let size = HEADER_SIZE + header.length;

@@ -34,6 +34,8 @@ const MAGIC: [u8; 8] = *b"HKWSEG\0\0";
 const FORMAT: u32 = 1;
 const READ_AHEAD: usize = 1 << 20;
 const ZEROS: [u8; 4096] = [0; 4096];
+/// What is stepped over where the disk refuses to give it back.
+const PAGE_SIZE: u64 = 4096;
 
 /// Names a journal; a view that follows another one is worth nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,7 +64,8 @@ pub fn file_name(number: u32) -> String {
 #[must_use]
 pub fn parse_file_name(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(".segment")?;
-    (digits.len() == 10).then(|| digits.parse().ok()).flatten()
+    let number = digits.parse().ok()?;
+    (file_name(number) == name).then_some(number)
 }
 
 impl SegmentHeader {
@@ -85,35 +88,62 @@ impl SegmentHeader {
         bytes
     }
 
-    /// Reads the header of segment `number`, from its second copy when the first is damaged.
+    /// Reads the header of segment `number`, from its second copy when the first is damaged or the disk does not give it back.
     ///
     /// # Errors
     /// `Err` is the disk's; `Ok(None)` means that neither copy is good.
     pub fn read(file: &impl MediumFile, number: u32) -> io::Result<Option<Self>> {
+        let mut refused = Ok(None);
+        for offset in [0, COPY_OFFSET] {
+            let mut bytes = [0; HEADER_BYTES];
+            match read_full(file, &mut bytes, offset) {
+                Ok(true) => {
+                    if let Some(header) = Self::parse(&bytes, number) {
+                        return Ok(Some(header));
+                    }
+                }
+                Ok(false) => {}
+                Err(error) => refused = Err(error),
+            }
+        }
+        refused
+    }
+
+    /// The format of a header that is whole, but newer than what this version knows.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn newer_format(file: &impl MediumFile) -> io::Result<Option<u32>> {
         for offset in [0, COPY_OFFSET] {
             let mut bytes = [0; HEADER_BYTES];
             if read_full(file, &mut bytes, offset)?
-                && let Some(header) = Self::parse(&bytes, number)
+                && let Some(format) = whole(&bytes).and_then(|content| word(content, 8)).filter(|format| *format > FORMAT)
             {
-                return Ok(Some(header));
+                return Ok(Some(format));
             }
         }
         Ok(None)
     }
 
     fn parse(bytes: &[u8; HEADER_BYTES], number: u32) -> Option<Self> {
-        let (content, checksum) = bytes.split_last_chunk::<4>()?;
-        if u32::from_le_bytes(*checksum) != crc32c::crc32c(content) || content[..8] != MAGIC {
-            return None;
-        }
-        let word = |at: usize| content.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);
-        if word(8)? != FORMAT || word(12)? != number {
+        let content = whole(bytes)?;
+        if word(content, 8)? != FORMAT || word(content, 12)? != number {
             return None;
         }
         let journal = JournalId(u128::from_le_bytes(content[16..32].try_into().ok()?));
         let first = Sequence(u64::from_le_bytes(content[32..40].try_into().ok()?));
-        Some(Self { number, journal, first, salt: word(40)? })
+        Some(Self { number, journal, first, salt: word(content, 40)? })
     }
+}
+
+/// The fields of a copy of the header whose magic and checksum are right. These keep their places in every format.
+fn whole(bytes: &[u8; HEADER_BYTES]) -> Option<&[u8]> {
+    let (content, checksum) = bytes.split_last_chunk::<4>()?;
+    (u32::from_le_bytes(*checksum) == crc32c::crc32c(content) && content[..8] == MAGIC).then_some(content)
+}
+
+fn word(content: &[u8], at: usize) -> Option<u32> {
+    content.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes)
 }
 
 /// A frame that was read, checked and decoded.
@@ -146,25 +176,28 @@ pub enum Scanned {
         offset: u64,
         /// How many.
         skipped: u64,
-        /// Why the first of them are no good frame.
+        /// Why the first of them are no good frame; [`FrameError::Unreadable`] when the disk refused any of them.
         error: FrameError,
     },
 }
 
-/// Reads a segment's frames in order. It never stops at damage: it says so and goes on behind it.
+/// Reads a segment's frames in order. It never stops at damage, nor at what the disk refuses to give back: it says so and goes on behind it.
+/// Whether what was refused is lost or comes back with the next try is not for a scan to know.
 pub struct SegmentScan<F> {
     file: Arc<F>,
     header: SegmentHeader,
     offset: u64,
     buffer: Vec<u8>,
     buffer_start: u64,
+    /// What the disk said when it refused something, if it did so in this step.
+    refused: Option<String>,
 }
 
 impl<F: MediumFile> SegmentScan<F> {
     /// A scan from `offset`, where a frame begins.
     #[must_use]
     pub fn new(file: Arc<F>, header: SegmentHeader, offset: u64) -> Self {
-        Self { file, header, offset, buffer: Vec::new(), buffer_start: 0 }
+        Self { file, header, offset, buffer: Vec::new(), buffer_start: 0, refused: None }
     }
 
     /// The next frame or damage; `None` at the end, where nothing follows but zeros.
@@ -173,33 +206,33 @@ impl<F: MediumFile> SegmentScan<F> {
     /// Those of the disk.
     pub fn step(&mut self) -> io::Result<Option<Scanned>> {
         let start = self.offset;
-        let error = match self.frame_at(start)? {
+        self.refused = None;
+        let error = match self.frame_at(start) {
             Ok(frame) => {
                 self.offset = frame.end;
                 return Ok(Some(Scanned::Frame(Box::new(frame))));
             }
             Err(error) => error,
         };
-        let Some(next) = self.next_frame_after(start)? else {
-            let has_bytes = self.has_bytes_from(start)?;
-            self.offset = u64::MAX / 2;
-            return Ok(has_bytes.then_some(Scanned::Damage { offset: start, skipped: self.file.size()?.saturating_sub(start), error }));
-        };
-        self.offset = next;
-        Ok(Some(Scanned::Damage { offset: start, skipped: next - start, error }))
+        let next = self.next_frame_after(start)?;
+        // What the disk refuses is not known to be zeros.
+        let is_end = next.is_none() && !self.has_bytes_from(start).unwrap_or(true);
+        let error = self.refused.take().map_or(error, FrameError::Unreadable);
+        self.offset = next.unwrap_or(u64::MAX / 2);
+        let skipped = next.map_or_else(|| self.file.size(), Ok)?.saturating_sub(start);
+        Ok((!is_end).then_some(Scanned::Damage { offset: start, skipped, error }))
     }
 
-    fn frame_at(&mut self, offset: u64) -> io::Result<Result<ScannedFrame, FrameError>> {
+    fn frame_at(&mut self, offset: u64) -> Result<ScannedFrame, FrameError> {
         let salt = self.header.salt;
-        let Some(bytes) = self.bytes(offset, HEADER_SIZE)? else { return Ok(Err(FrameError::NoFrame)) };
-        let header = match FrameHeader::parse(bytes.first_chunk().expect("bytes gives as many as asked for")) {
-            Ok(header) if header.sequence >= self.header.first => header,
-            Ok(_) => return Ok(Err(FrameError::NoFrame)),
-            Err(error) => return Ok(Err(error)),
-        };
+        let bytes = self.bytes(offset, HEADER_SIZE).map_err(unreadable)?.ok_or(FrameError::NoFrame)?;
+        let header = FrameHeader::parse(bytes.first_chunk().expect("bytes gives as many as asked for"))?;
+        if header.sequence < self.header.first {
+            return Err(FrameError::NoFrame);
+        }
         let segment = self.header.number;
-        let Some(bytes) = self.bytes(offset, HEADER_SIZE + header.length)? else { return Ok(Err(FrameError::NoFrame)) };
-        Ok(frame::decode(salt, bytes).map(|(header, Payload { synced_through, fact })| ScannedFrame {
+        let bytes = self.bytes(offset, HEADER_SIZE + header.length).map_err(unreadable)?.ok_or(FrameError::NoFrame)?;
+        frame::decode(salt, bytes).map(|(header, Payload { synced_through, fact })| ScannedFrame {
             sequence: header.sequence,
             locator: Locator { segment, offset: u32::try_from(offset).expect("limits::SEGMENT_SIZE is below 2^32") },
             checksum: header.checksum,
@@ -207,7 +240,7 @@ impl<F: MediumFile> SegmentScan<F> {
             batch_continues: header.batch_continues,
             synced_through,
             fact,
-        }))
+        })
     }
 
     /// Where the next frame with a good checksum begins behind `offset`.
@@ -215,12 +248,15 @@ impl<F: MediumFile> SegmentScan<F> {
         let size = self.file.size()?;
         let mut candidate = (offset + 1).next_multiple_of(ALIGNMENT as u64);
         while candidate + (HEADER_SIZE as u64) < size {
-            let zeros = self.leading_zeros(candidate)?;
+            let Ok(zeros) = self.leading_zeros(candidate) else {
+                candidate = (candidate / PAGE_SIZE + 1) * PAGE_SIZE;
+                continue;
+            };
             if zeros >= ALIGNMENT {
                 candidate += (zeros / ALIGNMENT * ALIGNMENT) as u64;
                 continue;
             }
-            if matches!(self.frame_at(candidate)?, Ok(_) | Err(FrameError::Version(_) | FrameError::Record(_))) {
+            if matches!(self.frame_at(candidate), Ok(_) | Err(FrameError::Version(_) | FrameError::Record(_))) {
                 return Ok(Some(candidate));
             }
             candidate += ALIGNMENT as u64;
@@ -252,15 +288,18 @@ impl<F: MediumFile> SegmentScan<F> {
         Ok(in_blocks + rest[in_blocks..].iter().take_while(|byte| **byte == 0).count())
     }
 
-    /// `length` bytes at `offset`; `None` where the file ends before.
+    /// `length` bytes at `offset`; `None` where the file ends before. What the disk refuses matters only when it is among them.
     fn bytes(&mut self, offset: u64, length: usize) -> io::Result<Option<&[u8]>> {
         let buffer_end = self.buffer_start + self.buffer.len() as u64;
         if offset < self.buffer_start || offset + length as u64 > buffer_end {
             let left = usize::try_from(self.file.size()?.saturating_sub(offset)).unwrap_or(usize::MAX);
             self.buffer = vec![0; length.max(READ_AHEAD).min(left)];
             self.buffer_start = offset;
-            if !read_full(self.file.as_ref(), &mut self.buffer, offset)? {
-                self.buffer.clear();
+            let (filled, refused) = read_as_far_as_possible(self.file.as_ref(), &mut self.buffer, offset);
+            self.buffer.truncate(filled);
+            if let (true, Err(error)) = (filled < length, refused) {
+                self.refused = Some(error.to_string());
+                return Err(error);
             }
         }
         let from = usize::try_from(offset - self.buffer_start).expect("the buffer begins at or before this offset");
@@ -273,19 +312,32 @@ impl<F: MediumFile> SegmentScan<F> {
 /// # Errors
 /// Those of the disk.
 pub fn read_full(file: &impl MediumFile, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+    let (filled, refused) = read_as_far_as_possible(file, buffer, offset);
+    refused.map(|()| filled == buffer.len())
+}
+
+/// Reads until the buffer is full, the file ends or the disk refuses; says in any case how many bytes there are.
+pub(super) fn read_as_far_as_possible(file: &impl MediumFile, buffer: &mut [u8], offset: u64) -> (usize, io::Result<()>) {
     let mut filled = 0;
     while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64)? {
-            0 => return Ok(false),
-            count => filled += count,
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (filled, Err(error)),
         }
     }
-    Ok(true)
+    (filled, Ok(()))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands the error over")]
+fn unreadable(error: io::Error) -> FrameError {
+    FrameError::Unreadable(error.to_string())
 }
 
 /// Copies the first `end` bytes of a segment into a new file, syncs it, gives it the segment's name and syncs that. Number and offsets
 /// stay, so every locator stays true. Recovery does this with frames that may not have been synced: after a failed sync the cache of the
-/// old file can't be trusted, a fresh copy can.
+/// old file can't be trusted, a fresh copy can. Both copies of the header are whole in it.
 ///
 /// # Errors
 /// Those of the disk; the segment is as it was then.
@@ -293,8 +345,11 @@ pub fn rewrite<M: Medium>(medium: &M, number: u32, end: u64) -> io::Result<()> {
     let name = file_name(number);
     let copy_name = format!("{name}.rewrite");
     let (old, new) = (medium.open(&name)?, medium.create(&copy_name)?);
+    let header = SegmentHeader::read(&old, number)?
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{name}: both copies of its header are damaged")))?;
+    new.write_all_at(&header.to_bytes(), 0)?;
     let mut buffer = vec![0; READ_AHEAD];
-    let mut at = 0;
+    let mut at = FRAMES_START;
     while at < end {
         let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(READ_AHEAD);
         if !read_full(&old, &mut buffer[..length], at)? {
@@ -312,6 +367,8 @@ pub fn rewrite<M: Medium>(medium: &M, number: u32, end: u64) -> io::Result<()> {
 pub struct Spare<M: Medium> {
     pub(super) file: M::File,
     pub(super) name: String,
+    /// The job's, so that the writer knows of it until it takes the spare.
+    _token: Arc<()>,
 }
 
 /// The work of making a [`Spare`]: writing zeros, which takes a while and is best done by somebody else.
@@ -319,6 +376,8 @@ pub struct SpareJob<M> {
     pub(super) medium: Arc<M>,
     pub(super) name: String,
     pub(super) size: u64,
+    /// Alive while somebody has this job.
+    pub(super) token: Arc<()>,
 }
 
 impl<M: Medium> SpareJob<M> {
@@ -332,7 +391,7 @@ impl<M: Medium> SpareJob<M> {
             // Best effort: what stays behind is removed by the next start.
             drop(self.medium.remove(&self.name));
         }
-        Ok(Spare { file: result?, name: self.name })
+        Ok(Spare { file: result?, name: self.name, _token: self.token })
     }
 
     fn fill(&self) -> io::Result<M::File> {

@@ -1,5 +1,7 @@
 //! The journal over a real directory, watched and disturbed. These tests never look at the view.
 
+mod damage;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,1 +1,0 @@
-//! The front doors, really bound, with a stand-in behind them.

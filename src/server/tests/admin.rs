@@ -1,0 +1,135 @@
+//! The commands' API: each route asks the house what it should, and answers what the house said.
+
+use serde_json::{Value, json};
+
+use super::house::{Doors, House};
+use super::talking::bare;
+
+const DELIVERY: &str = "dlv_aaaaaaaaaaaacaaaaaaa";
+
+/// Who this test is at the other end of a Unix socket.
+fn me() -> String {
+    format!("uid {}", rustix::process::getuid().as_raw())
+}
+
+fn explain(body: &str) -> String {
+    format!("POST /v1/explain HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn every_route_asks_what_it_should() {
+    let doors = Doors::open(&House::new()).await;
+    let (delivery, paused) = (format!("/v1/deliveries/{DELIVERY}"), format!("pause crm by {}", me()));
+    let (dry, wet) = (format!("reload dry_run=true by {}", me()), format!("reload dry_run=false by {}", me()));
+    let routes = [
+        ("GET", "/v1/status", "status", "pending", json!(7)),
+        ("GET", "/v1/webhooks/crm", "webhook crm", "title", json!("CRM sync")),
+        ("POST", "/v1/webhooks/crm/pause", &paused, "id", json!("crm")),
+        ("POST", "/v1/webhooks/shop-2/resume", &format!("resume shop-2 by {}", me()), "id", json!("shop-2")),
+        ("GET", &delivery, &format!("delivery {DELIVERY}"), "id", json!(DELIVERY)),
+        ("POST", "/v1/reload", &wet, "dry_run", json!(false)),
+        ("POST", "/v1/reload?dry_run=false", &wet, "dry_run", json!(false)),
+        ("POST", "/v1/reload?dry_run=true", &dry, "dry_run", json!(true)),
+    ];
+    for (count, (method, path, asked, field, value)) in routes.into_iter().enumerate() {
+        assert_eq!(doors.say_admin(bare(method, path)).await.json(200)[field], value, "{path}");
+        assert_eq!(doors.house.asked()[count..], [asked.to_owned()], "{path}");
+    }
+    let webhooks = doors.say_admin(bare("GET", "/v1/webhooks")).await.json(200);
+    assert_eq!((&webhooks[0]["id"], &webhooks[1]["id"]), (&json!("crm"), &json!("shop-2")));
+}
+
+#[tokio::test]
+async fn deliveries_are_filtered_and_paged() {
+    let doors = Doors::open(&House::new()).await;
+    let page = doors.say_admin(bare("GET", "/v1/deliveries")).await.json(200);
+    assert_eq!((&page["deliveries"][0]["id"], &page["next"]), (&json!(DELIVERY), &json!("p2")));
+    let query = "webhook=crm&project=m%C3%BCller-b%C3%BCcher.example&type=email.*&state=dropped&limit=20&after=p%202";
+    doors.say_admin(bare("GET", &format!("/v1/deliveries?{query}"))).await.json(200);
+    let asked = doors.house.asked().pop().unwrap();
+    let filter: Value = serde_json::from_str(asked.strip_prefix("deliveries ").unwrap()).unwrap();
+    let project = "xn--mller-bcher-thbg.example";
+    let expected = json!({"webhook": "crm", "project": project, "type": "email.*", "state": "dropped", "limit": 20, "after": "p 2"});
+    assert_eq!(filter, expected);
+}
+
+#[tokio::test]
+async fn queries_that_are_not_understood_are_422_and_the_house_is_not_asked() {
+    let doors = Doors::open(&House::new()).await;
+    for (query, word) in [
+        ("colour=red", "colour"),
+        ("state=lost", "lost"),
+        ("limit=-1", "limit"),
+        ("limit=many", "limit"),
+        ("webhook=NO", "NO"),
+        ("project=nowhere", "nowhere"),
+        ("type=email", "email"),
+        ("state=dropped&state=pending", "state"),
+    ] {
+        let detail = doors.say_admin(bare("GET", &format!("/v1/deliveries?{query}"))).await.detail(422);
+        assert!(detail.starts_with("the query is not understood") && detail.contains(word), "{query}: {detail}");
+    }
+    for query in ["dry_run=1", "dry_run", "dryrun=true", "dry_run=true&force=true"] {
+        doors.say_admin(bare("POST", &format!("/v1/reload?{query}"))).await.problem(422);
+    }
+    assert!(doors.house.asked().is_empty(), "{:?}", doors.house.asked());
+}
+
+#[tokio::test]
+async fn ids_that_no_thing_can_have_are_404_and_say_what_an_id_looks_like() {
+    let doors = Doors::open(&House::new()).await;
+    for (method, path, words) in [
+        ("GET", "/v1/webhooks/CRM", "is not a webhook id"),
+        ("GET", "/v1/webhooks/a%20b", "is not a webhook id"),
+        ("GET", "/v1/webhooks/%ff", "UTF-8"),
+        ("POST", "/v1/webhooks/a_b/pause", "is not a webhook id"),
+        ("POST", "/v1/webhooks/%ff/resume", "UTF-8"),
+        ("GET", "/v1/deliveries/evt_1", "is not a delivery id"),
+        ("GET", "/v1/deliveries/dlv_aaaa", "is not a delivery id"),
+        ("GET", "/v1/deliveries/%ff", "UTF-8"),
+    ] {
+        let detail = doors.say_admin(bare(method, path)).await.detail(404);
+        assert!(detail.contains(words), "{path}: {detail}");
+    }
+    for path in ["/", "/metrics", "/v1/webhooks/", "/v1/webhooks/crm/dance", "/v1/nothing"] {
+        doors.say_admin(bare("GET", path)).await.problem(404);
+    }
+    for (method, path, allowed) in
+        [("GET", "/v1/reload", "POST"), ("POST", "/v1/status", "GET,HEAD"), ("GET", "/v1/webhooks/crm/pause", "POST")]
+    {
+        let answer = doors.say_admin(bare(method, path)).await;
+        answer.problem(405);
+        assert_eq!(answer.header("allow"), Some(allowed), "{path}");
+    }
+    assert!(doors.house.asked().is_empty(), "{:?}", doors.house.asked());
+}
+
+#[tokio::test]
+async fn the_catalogue_has_every_type() {
+    let doors = Doors::open(&House::new()).await;
+    let catalog = doors.say_admin(bare("GET", "/v1/catalog")).await.json(200);
+    assert_eq!(catalog.as_array().unwrap().len(), 43);
+    assert!(["type", "channel", "group", "label", "description"].iter().all(|field| catalog[0][field].is_string()), "{}", catalog[0]);
+}
+
+#[tokio::test]
+async fn explain_parses_its_question() {
+    let doors = Doors::open(&House::new()).await;
+    let answer = doors.say_admin(explain(r#"{"type":"sms.status.delivered","project":"SHOP.example.com"}"#)).await.json(200);
+    assert_eq!(answer, json!({"type": "sms.status.delivered", "project": "shop.example.com", "webhooks": []}));
+    assert_eq!(doors.house.asked(), ["explain sms.status.delivered shop.example.com"]);
+    for (body, words) in [
+        ("", "expected {\"type\":…,\"project\":…}"),
+        ("[]", "expected {\"type\":…,\"project\":…}"),
+        (r#"{"type":"sms.status.delivered"}"#, "missing field `project`"),
+        (r#"{"type":"sms.status.delivered","project":"shop.example.com","data":{}}"#, "unknown field `data`"),
+        (r#"{"type":"sms.status.deliverd","project":"shop.example.com"}"#, "did you mean \"sms.status.delivered\""),
+        (r#"{"type":"sms.status.delivered","project":"nowhere"}"#, "\"nowhere\" is not a project"),
+    ] {
+        let detail = doors.say_admin(explain(body)).await.detail(422);
+        assert!(detail.contains(words), "{body}: {detail}");
+    }
+    let not_text = [explain("12").trim_end_matches("12").as_bytes(), b"\xff\xff"].concat();
+    assert!(doors.say_admin(not_text).await.detail(400).contains("UTF-8"));
+    assert_eq!(doors.house.asked().len(), 1);
+}

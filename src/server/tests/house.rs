@@ -1,0 +1,272 @@
+//! A stand-in for the house behind the doors: it writes down what it was asked and answers as told. It never keeps an event anywhere else.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use crate::limits;
+use crate::model::report::{
+    DeliveryDetail, DeliveryFilter, DeliveryPage, DeliverySummary, Explanation, PublishedEvent, ReloadReport, Status, WebhookDetail,
+    WebhookSummary,
+};
+use crate::model::{Catalog, DeliveryId, DeliveryState, EventId, EventTypeName, NewEvent, Origin, Project, Token, WebhookId};
+use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
+use crate::server::metrics::Metrics;
+use crate::server::{admin_router, doors, listener_router};
+use crate::time::UnixMillis;
+
+/// A stand-in for the daemon.
+#[derive(Clone)]
+pub(super) struct House(Arc<Rooms>);
+
+struct Rooms {
+    settings: Mutex<DoorSettings>,
+    not_ready: Mutex<Option<String>>,
+    publication: Mutex<Option<Publication>>,
+    refusal: Mutex<Option<Refusal>>,
+    published: watch::Sender<Vec<Vec<NewEvent>>>,
+    asked: Mutex<Vec<String>>,
+    /// One permit for each publication that may be answered.
+    answers: Semaphore,
+}
+
+impl House {
+    /// A house that needs no token, and makes two deliveries of every event.
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Rooms {
+            settings: Mutex::new(DoorSettings {
+                catalog: Arc::new(Catalog::built_in()),
+                tokens: Arc::new([]),
+                max_event_size: limits::EVENT_SIZE_DEFAULT,
+            }),
+            not_ready: Mutex::default(),
+            publication: Mutex::default(),
+            refusal: Mutex::default(),
+            published: watch::Sender::default(),
+            asked: Mutex::default(),
+            answers: Semaphore::new(Semaphore::MAX_PERMITS),
+        }))
+    }
+
+    /// Tokens are needed from now on.
+    pub(super) fn with_tokens(self, tokens: &[Token]) -> Self {
+        self.0.settings.lock().unwrap().tokens = tokens.into();
+        self
+    }
+
+    /// Events may have so many bytes.
+    pub(super) fn with_max_event_size(self, bytes: usize) -> Self {
+        self.0.settings.lock().unwrap().max_event_size = bytes;
+        self
+    }
+
+    /// Not ready, with a reason.
+    pub(super) fn becomes_unready(&self, why: &str) {
+        *self.0.not_ready.lock().unwrap() = Some(why.to_owned());
+    }
+
+    /// What every publication is answered from now on.
+    pub(super) fn answers_publications(&self, publication: Publication) {
+        *self.0.publication.lock().unwrap() = Some(publication);
+    }
+
+    /// What every other question is answered from now on.
+    pub(super) fn refuses(&self, refusal: Refusal) {
+        *self.0.refusal.lock().unwrap() = Some(refusal);
+    }
+
+    /// Publications are not answered until [`House::answers_again`].
+    pub(super) fn hesitates(&self) {
+        self.0.answers.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// The publications that wait are answered.
+    pub(super) fn answers_again(&self) {
+        self.0.answers.add_permits(1000);
+    }
+
+    /// Waits until so many publications have come in.
+    pub(super) async fn saw_publications(&self, count: usize) {
+        self.0.published.subscribe().wait_for(|published| published.len() >= count).await.unwrap();
+    }
+
+    /// Every publication so far.
+    pub(super) fn published(&self) -> Vec<Vec<NewEvent>> {
+        self.0.published.borrow().clone()
+    }
+
+    /// The ids of the events of the one publication so far.
+    pub(super) fn published_ids(&self) -> Vec<String> {
+        let published = self.published();
+        assert_eq!(published.len(), 1, "{published:?}");
+        published[0].iter().map(|event| event.id.to_string()).collect()
+    }
+
+    /// Every other question so far, in words.
+    pub(super) fn asked(&self) -> Vec<String> {
+        self.0.asked.lock().unwrap().clone()
+    }
+
+    fn answer<T>(&self, question: String, answer: T) -> Result<T, Refusal> {
+        self.0.asked.lock().unwrap().push(question);
+        self.0.refusal.lock().unwrap().clone().map_or(Ok(answer), Err)
+    }
+}
+
+impl Hallway for House {
+    fn settings(&self) -> Arc<DoorSettings> {
+        Arc::new(self.0.settings.lock().unwrap().clone())
+    }
+
+    fn not_ready(&self) -> Option<String> {
+        self.0.not_ready.lock().unwrap().clone()
+    }
+
+    async fn publish(&self, events: Vec<NewEvent>) -> Publication {
+        let kept = events.iter().map(|event| published(event.id.as_str(), false)).collect();
+        self.0.published.send_modify(|published| published.push(events));
+        self.0.answers.acquire().await.unwrap().forget();
+        self.0.publication.lock().unwrap().clone().unwrap_or(Publication::Durable(kept))
+    }
+
+    async fn status(&self) -> Result<Status, Refusal> {
+        self.answer("status".into(), Status { pending: 7, ..Status::default() })
+    }
+
+    async fn webhooks(&self) -> Result<Vec<WebhookSummary>, Refusal> {
+        self.answer("webhooks".into(), vec![webhook("crm"), webhook("shop-2")])
+    }
+
+    async fn webhook(&self, id: WebhookId) -> Result<WebhookDetail, Refusal> {
+        let detail = WebhookDetail {
+            summary: webhook(id.as_str()),
+            timeout_ms: 10_000,
+            success: "200".into(),
+            attempts_total: 16,
+            retry_intervals_ms: vec![100_000],
+            max_in_flight: 10,
+            rate: None,
+            ordered: false,
+            headers: Vec::new(),
+            allow_networks: Vec::new(),
+            secret: None,
+        };
+        self.answer(format!("webhook {id}"), detail)
+    }
+
+    async fn set_paused(&self, id: WebhookId, paused: bool, by: String) -> Result<WebhookSummary, Refusal> {
+        let verb = if paused { "pause" } else { "resume" };
+        self.answer(format!("{verb} {id} by {by}"), webhook(id.as_str()))
+    }
+
+    async fn deliveries(&self, filter: DeliveryFilter) -> Result<DeliveryPage, Refusal> {
+        let page = DeliveryPage { deliveries: vec![delivery("dlv_aaaaaaaaaaaacaaaaaaa")], next: Some("p2".into()) };
+        self.answer(format!("deliveries {}", serde_json::to_string(&filter).unwrap()), page)
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, Refusal> {
+        let detail = DeliveryDetail { summary: delivery(&id.to_string()), url: None, timeline: Vec::new(), body: "{}".into() };
+        self.answer(format!("delivery {id}"), detail)
+    }
+
+    async fn explain(&self, event_type: EventTypeName, project: Project) -> Result<Explanation, Refusal> {
+        let question = format!("explain {event_type} {project}");
+        self.answer(question, Explanation { event_type, project, webhooks: Vec::new() })
+    }
+
+    async fn reload(&self, dry_run: bool, by: String) -> Result<ReloadReport, Refusal> {
+        self.answer(format!("reload dry_run={dry_run} by {by}"), ReloadReport { dry_run, ..ReloadReport::default() })
+    }
+}
+
+/// What became of an event, with two deliveries.
+pub(super) fn published(id: &str, duplicate: bool) -> PublishedEvent {
+    PublishedEvent { id: EventId::parse(id).unwrap(), deliveries: 2, duplicate }
+}
+
+fn webhook(id: &str) -> WebhookSummary {
+    WebhookSummary {
+        id: WebhookId::parse(id).unwrap(),
+        title: "CRM sync".into(),
+        project: "shop.example.com".into(),
+        url: "https://crm.example.com/hooks/mail".into(),
+        events: vec!["*".into()],
+        origin: Origin::File,
+        place: Some("webhooks.toml:12".into()),
+        pauses: Vec::new(),
+        pending: 0,
+        in_flight: 0,
+        window: 10,
+        delivered: 0,
+        failed_attempts: 0,
+        dropped: 0,
+        trouble: None,
+    }
+}
+
+fn delivery(id: &str) -> DeliverySummary {
+    DeliverySummary {
+        id: id.parse().unwrap(),
+        event: EventId::parse("a").unwrap(),
+        event_type: EventTypeName::parse("email.status.delivered").unwrap(),
+        project: Project::parse("shop.example.com").unwrap(),
+        webhook: "crm".into(),
+        state: DeliveryState::Pending,
+        attempts: 0,
+        accepted: UnixMillis(0),
+        due: None,
+        in_flight: false,
+        finished: None,
+        last_outcome: None,
+    }
+}
+
+/// Both doors, open.
+pub(super) struct Doors {
+    /// Who answers.
+    pub(super) house: House,
+    /// Where the listener listens.
+    pub(super) address: std::net::SocketAddr,
+    /// The admin socket.
+    pub(super) socket: PathBuf,
+    closing: watch::Sender<bool>,
+    tasks: [JoinHandle<()>; 2],
+    _directory: tempfile::TempDir,
+}
+
+impl Doors {
+    /// Opens both doors on loopback.
+    pub(super) async fn open(house: &House) -> Self {
+        Self::open_as(house, true, limits::CONNECTIONS_DEFAULT).await
+    }
+
+    /// Opens both doors. The listener is on loopback whatever it believes itself.
+    pub(super) async fn open_as(house: &House, is_loopback: bool, max_connections: u32) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("admin.sock");
+        let listener = doors::bind_listener("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let admin = doors::bind_admin_socket(&socket).unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = listener_router(house.clone(), Arc::new(Metrics::new()), is_loopback);
+        let (closing, closed) = watch::channel(false);
+        let tasks = [
+            tokio::spawn(doors::serve_listener(listener, router, max_connections, closed.clone())),
+            tokio::spawn(doors::serve_admin(admin, admin_router(house.clone()), closed)),
+        ];
+        Self { house: house.clone(), address, socket, closing, tasks, _directory: directory }
+    }
+
+    /// Says that the doors close; [`Doors::closed`] waits for it.
+    pub(super) fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Waits until both doors are closed and nothing is under way.
+    pub(super) async fn closed(self) {
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+    }
+}

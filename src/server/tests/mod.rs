@@ -1,0 +1,9 @@
+//! The front doors, really opened, spoken to with raw bytes. These tests never touch a store or an engine: a stand-in answers.
+
+mod admin;
+mod connections;
+mod house;
+mod publishing;
+mod refusals;
+mod talking;
+mod tokens;

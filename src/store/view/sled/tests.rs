@@ -1,0 +1,156 @@
+//! What the cellar relies on in a table of sled, and that its damage stays inside. They never look at what rows mean.
+
+use std::ops::ControlFlow;
+
+use super::*;
+
+fn row(key: &str, value: Option<&str>) -> Row {
+    (key.as_bytes().to_vec(), value.map(|value| value.as_bytes().to_vec()))
+}
+
+fn keys(table: &SledTable) -> Vec<String> {
+    let mut keys = Vec::new();
+    table
+        .scan(b"a", b"z", &mut |key, _| {
+            keys.push(String::from_utf8_lossy(key).into_owned());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    keys
+}
+
+#[test]
+fn rows_are_put_removed_scanned_in_order_and_there_after_reopening() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("view");
+    let table = SledTable::open(&path).unwrap();
+    table.apply(&[row("c", Some("3")), row("a", Some("1")), row("b", Some("2"))]).unwrap();
+    table.apply(&[row("b", None), row("d", Some("4"))]).unwrap();
+    assert_eq!(keys(&table), ["a", "c", "d"]);
+    assert_eq!(table.get(b"c").unwrap(), Some(b"3".to_vec()));
+    assert_eq!(table.get(b"b").unwrap(), None);
+    table.checkpoint().unwrap();
+    assert!(table.size_bytes() > 0);
+    drop(table);
+    fs::write(path.join("snap.0000000000000042.generating"), b"half").unwrap();
+    assert_eq!(keys(&SledTable::open(&path).unwrap()), ["a", "c", "d"]);
+}
+
+#[test]
+fn damage_ends_in_an_error_and_never_in_a_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("view");
+    let table = SledTable::open(&path).unwrap();
+    for number in 0..2000_u32 {
+        table.apply(&[(number.to_be_bytes().to_vec(), Some(vec![7; 50]))]).unwrap();
+    }
+    table.checkpoint().unwrap();
+    drop(table);
+    let good = fs::read(path.join("db")).unwrap();
+    for step in 1..12 {
+        let mut bad = good.clone();
+        let at = good.len() * step / 12;
+        bad[at] ^= 0x40;
+        if step % 3 == 0 {
+            bad.truncate(at);
+        }
+        fs::write(path.join("db"), &bad).unwrap();
+        let outcome = catch_unwind(|| {
+            let Ok(table) = SledTable::open(&path) else { return };
+            drop(table.scan(&[0], &[255], &mut |_, _| ControlFlow::Continue(())));
+            drop(table.checkpoint());
+        });
+        assert!(outcome.is_ok(), "a panic came through at {at}");
+    }
+}
+
+#[test]
+fn a_value_that_sled_would_put_into_a_file_of_its_own_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = SledTable::open(&directory.path().join("view")).unwrap();
+    assert!(table.apply(&[(b"k".to_vec(), Some(vec![0; VALUE_SIZE_MAX + 1]))]).is_err());
+    assert!(table.apply(&[row("k", Some("v"))]).is_ok(), "a refusal is no damage");
+}
+
+#[test]
+fn a_scan_sees_its_range_in_order_across_chunks_and_stops_when_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = SledTable::open(&directory.path().join("view")).unwrap();
+    let rows = (0..1000).map(|number| row(&format!("k{number:04}"), Some("x"))).collect::<Vec<_>>();
+    rows.chunks(64).for_each(|rows| table.apply(rows).unwrap());
+    let all = (0..1000).map(|number| format!("k{number:04}")).collect::<Vec<_>>();
+    assert_eq!(keys(&table), all);
+    let scan = |from: &str, to: &str, limit: usize| {
+        let mut seen = Vec::new();
+        let visit = &mut |key: &[u8], _: &[u8]| {
+            seen.push(String::from_utf8_lossy(key).into_owned());
+            if seen.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        table.scan(from.as_bytes(), to.as_bytes(), visit).unwrap();
+        seen
+    };
+    assert_eq!(scan("k0005", &format!("k{:04}", 5 + SCAN_ROWS), usize::MAX), all[5..5 + SCAN_ROWS]);
+    assert_eq!(scan("k0005", "z", 3), all[5..8]);
+    assert!(scan("k0007", "k0007", usize::MAX).is_empty() && scan("k0009", "k0007", usize::MAX).is_empty());
+}
+
+#[test]
+fn what_visits_rows_may_change_them_and_its_panic_is_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = SledTable::open(&directory.path().join("view")).unwrap();
+    table.apply(&[row("a", Some("1")), row("b", Some("2"))]).unwrap();
+    let panics = catch_unwind(AssertUnwindSafe(|| table.scan(b"a", b"z", &mut |_, _| std::panic::resume_unwind(Box::new("mine")))));
+    assert!(panics.is_err(), "a panic of the visitor is not taken for one of sled");
+    let visit = &mut |key: &[u8], _: &[u8]| {
+        table.apply(&[(key.to_vec(), None)]).unwrap();
+        ControlFlow::Continue(())
+    };
+    table.scan(b"a", b"z", visit).unwrap();
+    assert!(keys(&table).is_empty());
+}
+
+#[test]
+fn a_checkpoint_is_in_the_files_and_needs_no_drop() {
+    let (directory, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let table = SledTable::open(directory.path()).unwrap();
+    table.apply(&[row("k", Some("seven"))]).unwrap();
+    table.checkpoint().unwrap();
+    for entry in fs::read_dir(directory.path()).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+        fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    assert_eq!(keys(&SledTable::open(copy.path()).unwrap()), ["k"]);
+}
+
+#[test]
+fn after_a_panic_inside_nothing_is_answered_any_more_and_dropping_it_is_quiet() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = SledTable::open(directory.path()).unwrap();
+    let error = table.call::<()>(|_| std::panic::resume_unwind(Box::new("broken page".to_owned()))).unwrap_err();
+    assert_eq!(error.0, "a panic: broken page");
+    let clone = table.clone();
+    for error in [clone.get(b"k").unwrap_err(), clone.apply(&[]).unwrap_err(), clone.checkpoint().unwrap_err()] {
+        assert_eq!(error.0, "it failed before: a panic: broken page");
+    }
+    assert!(clone.scan(b"a", b"z", &mut |_, _| ControlFlow::Continue(())).is_err());
+    drop((table, clone));
+    // The name is free for a new one, whatever the old one still holds.
+    fs::remove_dir_all(directory.path()).unwrap();
+    assert!(keys(&SledTable::open(directory.path()).unwrap()).is_empty());
+}
+
+#[test]
+fn a_value_in_a_file_of_its_own_fails_the_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = SledTable::open(directory.path()).unwrap();
+    fs::write(directory.path().join("blobs/17"), b"large").unwrap();
+    assert!(table.checkpoint().unwrap_err().to_string().contains("never synced"));
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_an_error_with_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    fs::write(&path, b"").unwrap();
+    let error = SledTable::open(&path).err().unwrap().to_string();
+    assert!(error.contains(path.to_str().unwrap()), "{error}");
+}

@@ -1,0 +1,121 @@
+//! Starting, reloading, ending: signals, systemd, a changed file. These tests never damage anything.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::daemon::{House, event, until, webhook};
+use crate::receivers::{Receiver, ok};
+
+fn slow(received: &crate::receivers::Received) -> axum::response::Response {
+    std::thread::sleep(Duration::from_millis(300));
+    ok(received)
+}
+
+#[test]
+fn systemd_is_told_when_the_doors_are_open_and_when_they_close() {
+    let house = House::new("");
+    let socket = UnixDatagram::bind(house.path("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut command = house.serve();
+    command.env("NOTIFY_SOCKET", house.path("notify"));
+    let daemon = house.start_as(command);
+    let told = |what: &str| {
+        until(what, || {
+            let mut buffer = [0; 4096];
+            let count = socket.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..count]).contains(what).then_some(())
+        });
+    };
+    told("READY=1");
+    assert!(daemon.get("/readyz").starts_with("HTTP/1.1 200"));
+    assert!(daemon.get("/healthz").starts_with("HTTP/1.1 200"));
+    daemon.signal(Signal::TERM);
+    told("STOPPING=1");
+    assert!(daemon.wait().success());
+    assert!(!house.path("admin.sock").exists());
+}
+
+#[test]
+fn sigterm_lets_the_attempt_in_flight_end_and_records_it() {
+    let receiver = Receiver::new(slow);
+    let house = House::new(&webhook("crm", &receiver.url("/"), ""));
+    let daemon = house.start();
+    assert_eq!(daemon.post("application/json", event("a").as_bytes()).0, 202);
+    until("the attempt is in flight", || (house.json(&["status"])["in_flight"] == 1).then_some(()));
+    assert!(daemon.stop().success());
+    let _daemon = house.start();
+    assert_eq!(house.json(&["status"])["pending"], 0);
+    assert_eq!(house.json(&["deliveries", "list"])["deliveries"][0]["state"], "delivered");
+    assert_eq!(receiver.received().len(), 1, "it was not made again");
+}
+
+#[test]
+fn a_reload_applies_a_good_file_and_a_broken_one_changes_nothing() {
+    let receiver = Receiver::new(ok);
+    let house = House::new(&webhook("crm", &receiver.url("/"), ""));
+    let daemon = house.start();
+    house.configure(&(webhook("crm", &receiver.url("/new"), "") + &webhook("second", &receiver.url("/second"), "")));
+    let report = house.json(&["reload", "--dry-run"]);
+    let changes = report["changes"].as_array().unwrap().iter().map(|change| change.as_str().unwrap()).collect::<Vec<_>>();
+    assert!(
+        changes.iter().any(|change| change.starts_with("changed crm: url from ")) && changes.contains(&"added second (second)"),
+        "{changes:?}"
+    );
+    assert_eq!(house.json(&["webhooks", "list"]).as_array().unwrap().len(), 1, "a dry run changes nothing");
+    daemon.signal(Signal::HUP);
+    until("the reload", || (house.json(&["webhooks", "list"]).as_array().unwrap().len() == 2).then_some(()));
+    house.configure("[[webhook]]\nid = \"crm\"\n");
+    let output = house.run(&["reload"]);
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("webhooks.toml:7:"));
+    let status = house.json(&["status"]);
+    assert_eq!(status["configuration"]["last_reload_successful"], false);
+    assert!(daemon.get("/metrics").contains("hookwheel_config_last_reload_successful 0"));
+    assert_eq!(daemon.post("application/json", event("a").as_bytes()).1["deliveries"], 2, "the one before stays in force");
+    house.drained();
+    let mut paths = receiver.received().iter().map(|received| received.path.clone()).collect::<Vec<_>>();
+    paths.sort();
+    assert_eq!(paths, ["/new", "/second"]);
+}
+
+#[test]
+fn a_webhook_gone_from_the_file_keeps_its_deliveries_until_it_is_back_or_its_grace_is_over() {
+    let receiver = Receiver::new(ok);
+    let paused = webhook("crm", &receiver.url("/"), "paused = true");
+    let house = House::new(&paused);
+    let daemon = house.start();
+    assert_eq!(daemon.post("application/json", event("a").as_bytes()).1["deliveries"], 1);
+    house.configure("");
+    assert!(house.says(&["reload"]).contains("orphaned crm: its 1 pending deliveries"));
+    assert_eq!(daemon.post("application/json", event("b").as_bytes()).1["deliveries"], 0);
+    assert!(daemon.stop().success());
+    let daemon = house.start();
+    assert_eq!(house.json(&["status"])["pending"], 1, "over a restart too");
+    house.configure(&webhook("crm", &receiver.url("/"), ""));
+    assert!(house.says(&["reload"]).contains("restored crm: its 1 pending deliveries go on"));
+    house.drained();
+    assert_eq!(receiver.received().len(), 1);
+    house.configure(&paused);
+    house.says(&["reload"]);
+    assert_eq!(daemon.post("application/json", event("c").as_bytes()).1["deliveries"], 1);
+    house.configure("[delivery]\norphan_grace = \"1ms\"\n");
+    house.says(&["reload"]);
+    assert_eq!(house.drained()["counters"]["cancelled"], 1);
+}
+
+#[test]
+fn pausing_by_hand_holds_deliveries_back_and_resuming_sends_them() {
+    let receiver = Receiver::new(ok);
+    let house = House::new(&webhook("crm", &receiver.url("/"), ""));
+    let daemon = house.start();
+    house.says(&["webhooks", "pause", "crm"]);
+    assert_eq!(daemon.post("application/json", event("a").as_bytes()).0, 202);
+    let explained = house.json(&["events", "explain", "email.status.delivered", "--project", "shop.example.com"]);
+    assert!(explained["webhooks"][0]["because"].as_str().unwrap().contains("paused by hand"), "{explained}");
+    assert_eq!(house.json(&["status"])["pending"], 1);
+    house.says(&["webhooks", "resume", "crm"]);
+    house.drained();
+    assert_eq!(receiver.received().len(), 1);
+}
