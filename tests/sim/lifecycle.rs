@@ -20,7 +20,7 @@ use crate::mirror::Mirror;
 use crate::office::Office;
 use crate::table::SimTable;
 use crate::view;
-use crate::workload::HOUR;
+use crate::workload::{HOUR, MINUTE};
 use crate::world::{Happening, World};
 
 impl World {
@@ -115,7 +115,7 @@ impl World {
             engine_at: self.now_ms,
             writer_at: self.now_ms,
             lull_until: 0,
-            checkpoint_at: 0,
+            checkpoint_at: self.now_ms + self.rng.below(20_000),
             drains_until: None,
         }
     }
@@ -165,6 +165,11 @@ impl World {
     fn forgive(&mut self, kept: usize) {
         self.remark("the disk had lied");
         self.lied = self.medium.lies();
+        if self.rng.one_in(2) && !self.is_calm {
+            // Before the first checkpoint the view of the lost past may come back.
+            let delay_ms = self.rng.below(5000);
+            self.plan_in(delay_ms, Happening::PowerGoes);
+        }
         self.ledger.begin_again(kept.min(self.ledger.log.len()));
         let (books, sends) = (&self.ledger.books, &mut self.sends);
         self.answered.retain(|(project, id), deliveries| laws::made_of(books, project, id).contains(&(*deliveries as usize)));
@@ -273,11 +278,13 @@ impl World {
         self.note("the disk begins to lie", &[]);
         self.medium.set_lies(true);
         self.lied = true;
+        let delay_ms = self.around(10 * MINUTE);
+        self.plan_in(delay_ms, Happening::PowerGoes);
     }
 
     /// The view is not brought up for a while, so that windows become large.
     pub(crate) fn lull(&mut self) {
-        let (lasts_ms, delay_ms) = (self.rng.below(5 * 60_000), self.around(HOUR / 2));
+        let (lasts_ms, delay_ms) = (self.rng.below(5 * MINUTE), self.around(HOUR / 2));
         let until = self.now_ms + lasts_ms;
         if let Some(daemon) = &mut self.daemon {
             daemon.lull_until = until;

@@ -48,6 +48,7 @@ pub(crate) enum Happening {
     OperatorActs,
     MoodChanges,
     SuddenEnd,
+    PowerGoes,
     /// The process dies in the middle of some call.
     PlanDeath,
     Trouble,
@@ -269,6 +270,7 @@ impl World {
                 let delay_ms = self.around(self.plan.crash_every_ms);
                 self.plan_in(delay_ms, Happening::SuddenEnd);
             }
+            Happening::PowerGoes => self.power_goes(),
             Happening::PlanDeath => {
                 let changes = self.rng.between(1, 30);
                 self.medium.die_after(changes);
