@@ -103,12 +103,14 @@ fn check_timestamp(text: &str) -> Result<(), String> {
         }
         None => rest,
     };
-    let is_numeric =
-        |offset: &[u8]| matches!(offset, [b'+' | b'-', h, i, b':', m, n] if [h, i, m, n].iter().all(|digit| digit.is_ascii_digit()));
+    let is_numeric = |offset: &[u8]| matches!(offset, [b'+' | b'-', h, i, b':', m, n] if [h, i, m, n].iter().all(|digit| digit.is_ascii_digit()) && [*h, *i] <= *b"23");
     if !offset.eq_ignore_ascii_case("z") && !is_numeric(offset.as_bytes()) {
         return Err(wrong());
     }
-    text.parse::<jiff::Timestamp>().map(drop).map_err(|_| wrong())
+    let timestamp = text.parse::<jiff::Timestamp>().map_err(|_| wrong())?;
+    // A leap second is the last of a day in UTC (section 5.7); jiff takes a second 60 anywhere and makes it 59.
+    let is_last_of_day = timestamp.as_second().rem_euclid(86_400) == 86_399;
+    if text.get(17..19) == Some("60") && !is_last_of_day { Err(wrong()) } else { Ok(()) }
 }
 
 fn check_data(data: &str, event_type: Option<&EventType>) -> Result<(), String> {
@@ -250,7 +252,13 @@ mod tests {
 
     #[test]
     fn timestamps_are_rfc_3339() {
-        for good in ["2026-11-23T10:00:00Z", "2026-11-23t10:00:00z", "2026-11-23T10:00:00.123456789+05:30", "2024-02-29T23:59:59-00:00"] {
+        for good in [
+            "2026-11-23T10:00:00Z",
+            "2026-11-23t10:00:00z",
+            "2026-11-23T10:00:00.123456789+05:30",
+            "2024-02-29T23:59:59-00:00",
+            "2016-12-31T15:59:60-08:00",
+        ] {
             assert_eq!(check_timestamp(good), Ok(()), "{good}");
         }
         for wrong in [
@@ -265,6 +273,9 @@ mod tests {
             "2026-11-23T10:00:00+0530",
             "2026-11-23T25:00:00Z",
             "2026-11-23T10:00:00Zé",
+            "2026-11-23T10:00:00+24:00",
+            "2026-11-23T10:00:00-25:59",
+            "2026-11-23T10:15:60Z",
         ] {
             assert!(check_timestamp(wrong).is_err(), "{wrong}");
         }

@@ -42,6 +42,16 @@ pub enum DoorError {
     /// Another daemon answers on the socket.
     #[error("another hookwheel answers on the admin socket {0}; stop that one, or set another admin_socket in [server]")]
     SocketInUse(PathBuf),
+    /// Something may answer on the socket, but not to this user.
+    #[error(
+        "cannot tell whether anybody answers on the admin socket {path}: {error}. It was left alone; stop what it belongs to, or remove it, or set another admin_socket in [server]"
+    )]
+    SocketUnclear {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// Something else lies where the socket should be.
     #[error("{0} is there and is no socket; it was left alone. Remove it, or set another admin_socket in [server]")]
     NotASocket(PathBuf),
@@ -82,8 +92,7 @@ pub fn bind_admin_socket(path: &Path) -> Result<UnixListener, DoorError> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(socket_error(error)),
         Ok(metadata) if !metadata.file_type().is_socket() => return Err(DoorError::NotASocket(path.to_owned())),
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => return Err(DoorError::SocketInUse(path.to_owned())),
-        Ok(_) => {}
+        Ok(_) => refuse_unless_stale(path)?,
     }
     let private = path.with_extension(format!("{}.new", std::process::id()));
     remove_private(&private).map_err(socket_error)?;
@@ -94,6 +103,16 @@ pub fn bind_admin_socket(path: &Path) -> Result<UnixListener, DoorError> {
         .and_then(|listener| fs::rename(&fresh, path).map(|()| listener));
     remove_private(&private).map_err(socket_error)?;
     bound.map_err(socket_error)
+}
+
+/// Only a refused connection says that nobody listens. Any other failure may well come from a daemon that lives, behind a mode that keeps
+/// this user out for one, and to move a socket over its own would cut it off from its operator.
+fn refuse_unless_stale(path: &Path) -> Result<(), DoorError> {
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(DoorError::SocketInUse(path.to_owned())),
+        Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => Ok(()),
+        Err(error) => Err(DoorError::SocketUnclear { path: path.to_owned(), error }),
+    }
 }
 
 fn remove_private(private: &Path) -> io::Result<()> {
@@ -237,6 +256,19 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert!(matches!(bind_admin_socket(&path), Err(DoorError::NotASocket(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    /// Stands for a live socket that this user may not connect to: connecting fails, and yet somebody is there.
+    #[tokio::test]
+    async fn a_socket_that_does_not_say_that_nobody_listens_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let somebody = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        let error = bind_admin_socket(&path).unwrap_err();
+        assert!(matches!(error, DoorError::SocketUnclear { .. }), "{error}");
+        let client = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        client.send_to(b"still there", &path).unwrap();
+        assert_eq!(somebody.recv(&mut [0; 32]).unwrap(), 11);
     }
 
     #[tokio::test]

@@ -171,7 +171,8 @@ fn process_metrics() -> String {
     let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse::<f64>().ok());
     const TICKS_PER_SECOND: f64 = 100.0;
     add("process_cpu_seconds", "counter", field(14).zip(field(15)).map(|(user, system)| (user + system) / TICKS_PER_SECOND));
-    add("process_resident_memory_bytes", "gauge", field(24).map(|pages| pages * 4096.0));
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    add("process_resident_memory_bytes", "gauge", resident_bytes(&status));
     let boot = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let boot = boot.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<f64>().ok());
     add("process_start_time_seconds", "gauge", boot.zip(field(22)).map(|(boot, start)| boot + start / TICKS_PER_SECOND));
@@ -180,9 +181,21 @@ fn process_metrics() -> String {
     text
 }
 
+/// `VmRSS` of `/proc/self/status`. It is in KiB whatever the size of a page, and pages of 16 and 64 KiB are usual on ARM.
+fn resident_bytes(status: &str) -> Option<f64> {
+    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    value.trim().strip_suffix(" kB")?.parse::<f64>().ok().map(|kibibytes| kibibytes * 1024.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn resident_memory_is_read_in_bytes() {
+        assert_eq!(resident_bytes("VmHWM:\t    9000 kB\nVmRSS:\t    1234 kB\nRssAnon:\t 1 kB\n"), Some(1_263_616.0));
+        assert_eq!(resident_bytes("Name:\thookwheel\n"), None);
+    }
 
     #[test]
     fn every_metric_of_the_contract_is_there_and_says_what_happened() {

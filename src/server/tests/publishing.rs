@@ -43,6 +43,14 @@ async fn batches_are_answered_item_by_item_in_both_forms() {
     assert_eq!(doors.post_lines(event("c")).await.json(202), one, "one line is a batch");
 }
 
+/// People read these too: what was asked for first, then what came of it.
+#[tokio::test]
+async fn answers_name_the_id_first_and_the_counts_before_the_events() {
+    let doors = Doors::open(&House::new()).await;
+    assert_eq!(doors.post(event("a")).await.body, r#"{"id":"a","deliveries":2}"#);
+    assert_eq!(doors.post(array(&["a"])).await.body, r#"{"accepted":1,"duplicates":0,"events":[{"id":"a","deliveries":2}]}"#);
+}
+
 #[tokio::test]
 async fn every_good_sample_goes_through_in_one_request() {
     let samples = include_str!("../../../tests/data/events.ndjson");
