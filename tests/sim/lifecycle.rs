@@ -155,9 +155,7 @@ impl World {
             format!("webhooks are {:?}, should be {:?}", recovered.webhooks, self.ledger.books.webhooks)
         })?;
         let (warnings, law) = (&recovered.warnings, "a view that is only behind is kept");
-        // A table that fails while it is being opened is not only behind.
-        let failed_meanwhile = warnings.iter().any(|warning| warning.contains("the simulated table failed"));
-        require(law, failed_meanwhile || !(is_behind_only && recovered.rebuilt), || format!("it was rebuilt: {warnings:?}"))?;
+        require(law, !(is_behind_only && recovered.rebuilt), || format!("it was rebuilt: {warnings:?}"))?;
         let is_lossless = !warnings.iter().any(|warning| warning.contains("are gone"));
         require("the journal is what was asked for", is_lossless, || format!("{warnings:?}"))?;
         require("an end in order leaves nothing to repair", !self.ended_well || warnings.is_empty(), || format!("{warnings:?}"))
