@@ -210,7 +210,8 @@ async fn run() {
             let directory = tempfile::tempdir().unwrap();
             let (running, address) = daemon(directory.path(), receiver, webhooks);
             let form = if batch == 1 { "single posts".to_owned() } else { format!("batches of {batch}") };
-            let name = format!("hookwheel, {webhooks} webhooks, {form}");
+            let plural = if webhooks == 1 { "" } else { "s" };
+            let name = format!("hookwheel, {webhooks} webhook{plural}, {form}");
             #[expect(clippy::cast_precision_loss, reason = "at most 100")]
             let row = measure(&bench, name, &format!("http://{address}/v1/events"), webhooks, batch, webhooks as f64).await;
             print(row, ceiling);

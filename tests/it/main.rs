@@ -10,3 +10,4 @@ mod mistakes;
 mod outcomes;
 mod receivers;
 mod rooms;
+mod syscalls;
