@@ -11,7 +11,8 @@ pub const EVENT_SIZE_MAX: usize = 1024 * 1024;
 pub const REQUEST_SIZE_MAX: usize = 8 * 1024 * 1024;
 /// Events of one `POST /v1/events` body.
 pub const REQUEST_EVENTS_MAX: usize = 10_000;
-
+/// Bytes of a body that is parsed where it was read; a longer one gets a thread that no connection waits for.
+pub const INLINE_PARSE_MAX: usize = 64 * 1024;
 /// Bytes of request bodies that are in memory at once.
 pub const REQUEST_BODIES_MAX: usize = 256 * 1024 * 1024;
 /// A request's body arrives within this time, or the request is refused.

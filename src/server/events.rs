@@ -84,17 +84,31 @@ async fn receive<H: Hallway>(
     let settings = state.hallway.settings();
     let leave = tokens::judge(door, &settings.tokens, uri, headers)?;
     let form = form_of(headers)?;
-    let (text, _budget) = read(&state.body_budget, body).await?;
-    let batch = split(&text, form)?;
-    let events = check(&batch, &settings, &leave)?;
+    let (text, budget) = read(&state.body_budget, body).await?;
+    let (parsed, _budget) = if text.len() <= limits::INLINE_PARSE_MAX {
+        (parse(&text, form, &settings, &leave), budget)
+    } else {
+        // Other connections must not wait for ten thousand events. The budget goes along, so it bounds these threads too when clients go away.
+        let work = move || (parse(&text, form, &settings, &leave), budget);
+        let defect = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of hookwheel: reading the events failed");
+        tokio::task::spawn_blocking(work).await.map_err(defect)?
+    };
+    let (events, shape) = parsed?;
     if events.is_empty() {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "there is no event in this request"));
     }
     match state.hallway.publish(events).await {
         Publication::Refused(refusal) => Err(refusal.into()),
-        Publication::Conflicts(conflicts) => Err(conflict(&conflicts, &batch)),
-        Publication::Durable(published) => Ok(accepted(&published, batch.is_batch)),
+        Publication::Conflicts(conflicts) => Err(conflict(&conflicts, &shape)),
+        Publication::Durable(published) => Ok(accepted(&published, shape.is_batch)),
     }
+}
+
+/// The events of a body, or every mistake in it.
+fn parse(text: &str, form: Form, settings: &DoorSettings, leave: &Leave) -> Result<(Vec<NewEvent>, Shape), Problem> {
+    let batch = split(text, form)?;
+    let shape = Shape { is_batch: batch.is_batch, lines: batch.items.iter().map(|item| item.line).collect() };
+    Ok((check(&batch, &shape, settings, leave)?, shape))
 }
 
 /// Many clients listen only after they have sent everything. An answer with the connection closed behind it would not reach them, so what
@@ -114,20 +128,20 @@ fn accepted(published: &[PublishedEvent], is_batch: bool) -> Response {
     }
 }
 
-fn conflict(conflicts: &[(usize, EventId)], batch: &Batch<'_>) -> Problem {
+fn conflict(conflicts: &[(usize, EventId)], shape: &Shape) -> Problem {
     let errors = conflicts.iter().map(|(index, id)| ItemProblem {
         index: *index,
-        line: batch.items.get(*index).and_then(|item| item.line),
+        line: shape.lines.get(*index).copied().flatten(),
         message: format!("the id {id} was used before for an event with other content"),
     });
-    let summary = format!("{} of {} events conflict with earlier ones; nothing was accepted", conflicts.len(), batch.items.len());
-    problem_of(StatusCode::CONFLICT, summary, errors.collect(), batch)
+    let summary = format!("{} of {} events conflict with earlier ones; nothing was accepted", conflicts.len(), shape.lines.len());
+    problem_of(StatusCode::CONFLICT, summary, errors.collect(), shape)
 }
 
 /// A problem with every bad item; the one of a request that is no batch is told in its own words.
-fn problem_of(status: StatusCode, summary: String, errors: Vec<ItemProblem>, batch: &Batch<'_>) -> Problem {
+fn problem_of(status: StatusCode, summary: String, errors: Vec<ItemProblem>, shape: &Shape) -> Problem {
     let detail = match errors.first() {
-        Some(error) if !batch.is_batch => error.message.clone(),
+        Some(error) if !shape.is_batch => error.message.clone(),
         _ => summary,
     };
     Problem::new(status, detail).with_errors(errors)
@@ -184,6 +198,13 @@ struct Batch<'a> {
     /// Whether it may hold several, and is answered item by item.
     is_batch: bool,
     items: Vec<Item<'a>>,
+}
+
+/// What is left of a batch once its events are read: enough to speak of any of them.
+struct Shape {
+    is_batch: bool,
+    /// Of each event, its line in NDJSON.
+    lines: Vec<Option<usize>>,
 }
 
 struct Item<'a> {
@@ -256,7 +277,7 @@ fn bounded(count: usize) -> Result<(), Problem> {
 }
 
 /// Every event of the batch, or every mistake: 413 or 403 where all mistakes are of that kind, else 422.
-fn check(batch: &Batch<'_>, settings: &DoorSettings, leave: &Leave) -> Result<Vec<NewEvent>, Problem> {
+fn check(batch: &Batch<'_>, shape: &Shape, settings: &DoorSettings, leave: &Leave) -> Result<Vec<NewEvent>, Problem> {
     let now = wall_now();
     let mut events = Vec::with_capacity(batch.items.len());
     let (mut errors, mut statuses) = (Vec::new(), Vec::new());
@@ -274,7 +295,7 @@ fn check(batch: &Batch<'_>, settings: &DoorSettings, leave: &Leave) -> Result<Ve
         return Ok(events);
     };
     let summary = format!("{} of {} events can't be accepted, so none was", statuses.len(), batch.items.len());
-    Err(problem_of(status, summary, errors, batch))
+    Err(problem_of(status, summary, errors, shape))
 }
 
 fn check_item(text: &str, settings: &DoorSettings, leave: &Leave, now: UnixMillis) -> Result<NewEvent, (StatusCode, Vec<String>)> {
