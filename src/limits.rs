@@ -136,6 +136,8 @@ pub const HTTP2_PING_MS: u64 = 5000;
 pub const RESOLVED_ADDRESSES_MAX: usize = 32;
 /// Attempts that may still run after SIGTERM, before they are given up.
 pub const DRAIN_TIMEOUT_MS: u64 = 25_000;
+/// A wheel that is so far behind the clock is stuck, and systemd's watchdog is not fed any more.
+pub const WATCHDOG_LATENESS_MAX_MS: u64 = 10_000;
 
 /// Events that `emit --file` sends in one request.
 pub const EMIT_BATCH_EVENTS: usize = 1000;

@@ -15,10 +15,10 @@ use tracing_subscriber::EnvFilter;
 struct Hookwheel;
 
 impl House for Hookwheel {
-    fn serve(&self, config: Option<&Path>, socket: Option<&Path>) -> Result<(), HouseError> {
+    fn serve(&self, config: Option<&Path>, socket: Option<&Path>, last_good: bool) -> Result<(), HouseError> {
         let path = config::find(config).map_err(HouseError::Failed)?;
         log_to_stderr();
-        daemon::run(&path, socket).map_err(|error| match error {
+        daemon::run(&path, socket, last_good).map_err(|error| match error {
             DaemonError::Configuration(mistakes) => configuration(&mistakes),
             DaemonError::Failed(why) => HouseError::Failed(why),
         })
@@ -40,7 +40,11 @@ impl House for Hookwheel {
     fn socket(&self, config: Option<&Path>) -> PathBuf {
         let environment = Environment::of_process();
         let configured = config::find(config).ok().and_then(|path| Config::load(&path, &environment).ok());
-        configured.map_or_else(|| config::default_socket(&environment), |config| config.server.admin_socket)
+        let configured = configured.map(|config| config.server.admin_socket);
+        // The default place is where a daemon of this user's would be; there may be one of the system's only.
+        configured
+            .filter(|socket| *socket != config::default_socket(&environment))
+            .unwrap_or_else(|| config::socket_of_a_daemon(&environment))
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::model::{DeliveryId, EventId, EventTypeName, Project, Selector, WebhookId};
 
@@ -54,7 +55,11 @@ pub(super) enum Command {
     ///
     /// SIGHUP reads the configuration again; SIGTERM lets the attempts under way end, a second one stops at once.
     #[command(after_help = "Example:\n  hookwheel serve --config /etc/hookwheel/webhooks.toml")]
-    Serve,
+    Serve {
+        /// When the configuration is broken, start with the one that was in force last, and say so loudly
+        #[arg(long)]
+        last_good: bool,
+    },
     /// Check the configuration and name every mistake with its line
     ///
     /// Nothing is started, and no daemon is needed.
@@ -85,6 +90,22 @@ pub(super) enum Command {
         /// Say what would change, and how many deliveries each change touches, and change nothing
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Print the completions of a shell
+    #[command(
+        after_help = "Examples:\n  hookwheel completions bash > /etc/bash_completion.d/hookwheel\n  hookwheel completions fish > ~/.config/fish/completions/hookwheel.fish"
+    )]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Print the manual page, in roff
+    #[command(after_help = "Examples:\n  hookwheel man | man -l -\n  hookwheel man --directory /usr/local/share/man/man1")]
+    Man {
+        /// Write a page for each command into this directory instead
+        #[arg(long, value_name = "DIRECTORY")]
+        directory: Option<PathBuf>,
     },
 }
 
@@ -245,7 +266,7 @@ mod tests {
                 assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
             }
         });
-        assert_eq!(commands, 17);
+        assert_eq!(commands, 19);
     }
 
     #[test]
@@ -253,7 +274,8 @@ mod tests {
         visit(&Arguments::command(), "", &mut |command, path| {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             for line in help.lines().filter_map(|line| line.strip_prefix("  hookwheel ")) {
-                let command = line.split("    ").next().unwrap_or_default();
+                // Up to the comment, or what the shell does with the output.
+                let command = ["    ", " | ", " > "].iter().fold(line, |line, end| line.split(end).next().unwrap_or_default());
                 let words = command.split(' ').filter(|word| !word.is_empty()).map(|word| word.trim_matches('\''));
                 let parsed = Arguments::try_parse_from(std::iter::once("hookwheel").chain(words));
                 assert!(parsed.is_ok(), "{path}: {line}: {}", parsed.unwrap_err());

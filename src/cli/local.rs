@@ -9,8 +9,8 @@ use super::text::counted;
 use super::{Checked, House, HouseError, Output};
 
 /// `serve`
-pub(super) fn serve(common: &Common, house: &dyn House) -> Result<(), Failure> {
-    house.serve(common.config.as_deref(), common.socket.as_deref()).map_err(Failure::from)
+pub(super) fn serve(common: &Common, last_good: bool, house: &dyn House) -> Result<(), Failure> {
+    house.serve(common.config.as_deref(), common.socket.as_deref(), last_good).map_err(Failure::from)
 }
 
 /// `check`

@@ -8,6 +8,7 @@ mod emit;
 mod events;
 mod failure;
 mod local;
+mod manual;
 mod screen;
 mod status;
 mod text;
@@ -29,11 +30,12 @@ use crate::time::wall_now;
 
 /// What the commands need of the rooms that they may not visit. The front door answers with the real ones, tests with a stand-in.
 pub trait House {
-    /// Runs a daemon until it is told to end. `config` and `socket` are `None` where the user named none.
+    /// Runs a daemon until it is told to end. `config` and `socket` are `None` where the user named none; `last_good` allows for the configuration
+    /// that was in force last where the present one is broken.
     ///
     /// # Errors
     /// Mistakes in the configuration, or why the daemon did not start, or did not end well.
-    fn serve(&self, config: Option<&Path>, socket: Option<&Path>) -> Result<(), HouseError>;
+    fn serve(&self, config: Option<&Path>, socket: Option<&Path>, last_good: bool) -> Result<(), HouseError>;
 
     /// Reads the configuration and says what is in it.
     ///
@@ -159,7 +161,7 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
     let socket = || common.socket.clone().unwrap_or_else(|| house.socket(common.config.as_deref()));
     let daemon = || Client::new(Address::Socket(socket()));
     match command {
-        Command::Serve => local::serve(common, house),
+        Command::Serve { last_good } => local::serve(common, *last_good, house),
         Command::Check => local::check(common, house, output),
         Command::Emit(emit) => {
             let address = match &emit.url {
@@ -178,6 +180,8 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
         Command::Deliveries(Deliveries::Show { id }) => deliveries::show(*id, &daemon()?, output),
         Command::Events(Events::Explain { event_type, project }) => events::explain(event_type, project, &daemon()?, output),
         Command::Reload { dry_run } => status::reload(*dry_run, &daemon()?, output),
+        Command::Completions { shell } => manual::completions(*shell, output),
+        Command::Man { directory } => manual::man(directory.as_deref(), output),
     }
 }
 

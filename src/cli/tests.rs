@@ -15,8 +15,8 @@ struct StandIn {
 }
 
 impl House for StandIn {
-    fn serve(&self, config: Option<&Path>, socket: Option<&Path>) -> Result<(), HouseError> {
-        Err(HouseError::Failed(format!("asked to serve {config:?} at {socket:?}")))
+    fn serve(&self, config: Option<&Path>, socket: Option<&Path>, last_good: bool) -> Result<(), HouseError> {
+        Err(HouseError::Failed(format!("asked to serve {config:?} at {socket:?}, last good: {last_good}")))
     }
 
     fn check(&self, config: Option<&Path>) -> Result<Checked, HouseError> {
@@ -70,9 +70,9 @@ fn check_says_what_is_there_or_every_mistake() {
 
 #[test]
 fn serve_is_told_what_the_user_named() {
-    let (code, _, stderr) = run_in(&nowhere(), "hookwheel serve --config a.toml --socket /s");
+    let (code, _, stderr) = run_in(&nowhere(), "hookwheel serve --config a.toml --socket /s --last-good");
     assert_eq!(code, 1);
-    assert_eq!(stderr, "hookwheel: asked to serve Some(\"a.toml\") at Some(\"/s\")\n");
+    assert_eq!(stderr, "hookwheel: asked to serve Some(\"a.toml\") at Some(\"/s\"), last good: true\n");
 }
 
 #[test]

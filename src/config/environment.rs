@@ -3,6 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+/// The admin socket of a daemon that runs as a service of the system.
+const SYSTEM_SOCKET: &str = "/run/hookwheel/admin.sock";
+
 /// The surroundings in which a configuration is read: a plain value, so that tests need not touch the process.
 #[derive(Clone, Debug)]
 pub struct Environment {
@@ -85,6 +88,15 @@ pub fn default_socket(environment: &Environment) -> PathBuf {
         .or_else(|| Some(first_path(environment.xdg_runtime_dir.as_ref())?.join("hookwheel")))
         .unwrap_or_else(|| default_data_dir(environment));
     directory.join("admin.sock")
+}
+
+/// Where a command looks for the daemon of this machine when nobody said where: the [`default_socket`], and where there is none, that of the
+/// system's daemon, so that whoever belongs to its group need not name it.
+#[must_use]
+pub fn socket_of_a_daemon(environment: &Environment) -> PathBuf {
+    let own = default_socket(environment);
+    let system = Path::new(SYSTEM_SOCKET);
+    if !own.exists() && system.exists() { system.to_owned() } else { own }
 }
 
 /// The first path of a variable; relative ones are ignored, as the XDG specification asks and systemd never sets them.

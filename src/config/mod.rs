@@ -16,11 +16,13 @@ mod tests;
 mod token;
 mod webhook;
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-pub use environment::{Environment, default_data_dir, default_socket};
+pub use environment::{Environment, default_data_dir, default_socket, socket_of_a_daemon};
 pub use mistakes::{Mistake, Mistakes};
 pub use settings::{EgressSettings, HistorySettings, IngestSettings, Limits, ServerSettings};
 
@@ -39,6 +41,8 @@ const BYTE_ORDER_MARK: &str = "\u{feff}";
 pub struct Config {
     /// The file that it was read from.
     pub path: PathBuf,
+    /// What stood in it.
+    pub source: SourceText,
     /// `[server]`.
     pub server: ServerSettings,
     /// `[limits]`.
@@ -57,6 +61,16 @@ pub struct Config {
     pub tokens: Vec<Token>,
     /// The built-in event types and every `[[event_type]]`.
     pub catalog: Catalog,
+}
+
+/// The text of a configuration, kept so that a good one can be remembered. It may hold secrets, so it is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SourceText(pub Arc<str>);
+
+impl fmt::Debug for SourceText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "SourceText({} bytes)", self.0.len())
+    }
 }
 
 impl Config {
@@ -84,11 +98,12 @@ impl Config {
         }
         let readable = raw::report_syntax(text, &mut report);
         let table = raw::table(&readable);
-        let config = Self::check(path, Section::whole(&table), environment, &mut report);
+        let source = SourceText(text.into());
+        let config = Self::check(path, source, Section::whole(&table), environment, &mut report);
         report.into_mistakes().map_or(Ok(config), Err)
     }
 
-    fn check(path: &Path, mut file: Section<'_>, environment: &Environment, report: &mut Report<'_>) -> Self {
+    fn check(path: &Path, source: SourceText, mut file: Section<'_>, environment: &Environment, report: &mut Report<'_>) -> Self {
         let config_directory = path.parent().unwrap_or(Path::new(""));
         let server = ServerSettings::read(&mut file, config_directory, environment, report);
         let limits = Limits::read(&mut file, report);
@@ -101,8 +116,20 @@ impl Config {
         let around = webhook::Surroundings { catalog: &catalog, delivery: &delivery, egress: &egress, config_directory, environment };
         let webhooks = webhook::webhooks(&mut file, &around, report);
         file.finish(&[], report);
-        Self { path: path.to_owned(), server, limits, ingest, egress, history, orphan_grace_ms, webhooks, tokens, catalog }
+        Self { path: path.to_owned(), source, server, limits, ingest, egress, history, orphan_grace_ms, webhooks, tokens, catalog }
     }
+}
+
+/// Where the data lies according to the file at `path`, as far as that can be read despite its mistakes; otherwise the default place.
+#[must_use]
+pub fn data_dir_despite_mistakes(path: &Path, environment: &Environment) -> PathBuf {
+    let bytes = read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let mut report = Report::new(path, &text);
+    let readable = raw::report_syntax(&text, &mut report);
+    let table = raw::table(&readable);
+    let config_directory = path.parent().unwrap_or(Path::new(""));
+    ServerSettings::read(&mut Section::whole(&table), config_directory, environment, &mut report).data_dir
 }
 
 /// The configuration file to use: the `explicit` one, else `webhooks.toml` here, else `/etc/hookwheel/webhooks.toml`.

@@ -14,11 +14,13 @@
 //! process ends: the next start is the tested way back.
 
 mod house;
+mod last_good;
 mod lists;
 mod outbound;
 mod registry;
 mod reload;
 mod startup;
+mod watchdog;
 mod wheelhouse;
 
 use std::path::Path;
@@ -75,14 +77,15 @@ struct Running {
     writer: JoinHandle<()>,
 }
 
-/// Runs a daemon in the foreground until a signal ends it. `socket` is used instead of the configured admin socket.
+/// Runs a daemon in the foreground until a signal ends it. `socket` is used instead of the configured admin socket; with `last_good`, a broken
+/// configuration is replaced by the one that was in force last.
 ///
 /// # Errors
 /// [`DaemonError`].
-pub fn run(config: &Path, socket: Option<&Path>) -> Result<(), DaemonError> {
+pub fn run(config: &Path, socket: Option<&Path>, last_good: bool) -> Result<(), DaemonError> {
     let (events, happened) = sync_channel(16);
     watch_signals(events.clone())?;
-    let running = startup::open(config, socket, &events)?;
+    let running = startup::open(config, socket, last_good, &events)?;
     notify(&[NotifyState::Ready, NotifyState::Status("accepting and delivering")]);
     loop {
         match happened.recv() {

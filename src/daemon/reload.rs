@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::house::House;
+use super::last_good;
 use super::registry::{Plan, Registry};
 use super::wheelhouse::Message;
 use crate::config::{Config, Mistakes};
@@ -70,6 +71,7 @@ fn put_in_force(house: &House, old: &Config, config: Config, registry: Registry)
     if old.egress != config.egress {
         house.0.dispatcher.reconfigure(dispatch_settings(&config, house.0.listen));
     }
+    last_good::remember(&house.0.data_dir, &config);
     let mut status = house.0.configuration.lock().unwrap_or_else(PoisonError::into_inner);
     (status.last_reload_successful, status.last_error, status.loaded) = (true, None, wall_now());
     *house.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);

@@ -16,12 +16,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::house::{House, Rooms};
+use super::last_good::{self, Loaded};
 use super::lists::Lists;
 use super::outbound::Outbound;
 use super::registry::{Plan, Registry};
+use super::watchdog::Watchdog;
 use super::wheelhouse::{Inbox, Message, Wheelhouse};
 use super::{DaemonError, Event, Running, notify, reload, write_pause};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Mistakes};
 use crate::dispatch::Dispatcher;
 use crate::engine::pending::Entry;
 use crate::engine::{Effect, Engine, Input};
@@ -43,9 +45,9 @@ use crate::time::{ScheduleClock, wall_now};
 type Store = Recovered<RealMedium, SledTable>;
 
 /// Opens everything. The doors are open when this returns.
-pub(super) fn open(path: &Path, socket: Option<&Path>, events: &SyncSender<Event>) -> Result<Running, DaemonError> {
+pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: &SyncSender<Event>) -> Result<Running, DaemonError> {
     let environment = Environment::of_process();
-    let mut config = Config::load(path, &environment).map_err(DaemonError::Configuration)?;
+    let Loaded { mut config, mistakes } = last_good::load(path, last_good, &environment)?;
     if let Some(socket) = socket {
         config.server.admin_socket = socket.to_owned();
     }
@@ -82,12 +84,21 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, events: &SyncSender<Event
     };
     let senders = spawn_senders(&outbound)?;
     let (paused, pauses) = mpsc::channel(limits::OPERATOR_PERMITS);
-    let wheelhouse = Wheelhouse { engine, clock, orders, senders, paused, metrics: Arc::clone(&metrics), effects };
+    let wheelhouse = Wheelhouse {
+        engine,
+        clock,
+        orders,
+        senders,
+        paused,
+        metrics: Arc::clone(&metrics),
+        effects,
+        watchdog: Watchdog::of_process(&runtime),
+    };
     let engine = spawn_guarded("hookwheel-engine", events.clone(), move || {
         wheelhouse.run(&messages);
         Ok(())
     })?;
-    let house = house(config, path, registry, Parts { inbox, environment, lists, dispatcher, listen, warnings, clock });
+    let house = house(config, path, registry, Parts { inbox, environment, lists, dispatcher, listen, warnings, clock, mistakes });
     drop(runtime.spawn(write_pauses(house.clone(), pauses)));
     drop(runtime.spawn(watch_orphans(house.clone())));
     let (closing, doors) = open_doors(&runtime, listener, admin, &house, metrics);
@@ -104,12 +115,20 @@ struct Parts {
     listen: SocketAddr,
     warnings: Vec<String>,
     clock: ScheduleClock,
+    mistakes: Option<Mistakes>,
 }
 
 fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House {
-    let Parts { inbox, environment, lists, dispatcher, listen, warnings, clock } = parts;
-    let path = path.display().to_string();
-    let configuration = ConfigurationStatus { path, loaded: wall_now(), last_reload_successful: true, last_error: None };
+    let Parts { inbox, environment, lists, dispatcher, listen, warnings, clock, mistakes } = parts;
+    if mistakes.is_none() {
+        last_good::remember(&config.server.data_dir, &config);
+    }
+    let configuration = ConfigurationStatus {
+        path: path.display().to_string(),
+        loaded: wall_now(),
+        last_reload_successful: mistakes.is_none(),
+        last_error: mistakes.map(|mistakes| mistakes.to_string()),
+    };
     House(Arc::new(Rooms {
         inbox,
         ingest_permits: Arc::new(Semaphore::new(limits::INGEST_PERMITS)),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::watchdog::Watchdog;
 use crate::engine::{AttemptRecord, Effect, Engine, Input, Reply, Send, Ticket};
 use crate::limits;
 use crate::model::{NewEvent, PauseReason, WebhookNumber};
@@ -85,6 +86,8 @@ pub(super) struct Wheelhouse {
     pub(super) metrics: Arc<Metrics>,
     /// What was ordered before the thread began.
     pub(super) effects: Vec<Effect>,
+    /// Fed in every turn, when systemd asked for it.
+    pub(super) watchdog: Option<Watchdog>,
 }
 
 #[derive(Default)]
@@ -117,6 +120,9 @@ impl Wheelhouse {
                 Err(RecvTimeoutError::Timeout) => Message::Input(Input::Ticked),
             };
             self.take(message, &mut effects, &mut waiting);
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.look(self.clock.now(), self.engine.next_wakeup());
+            }
         }
     }
 

@@ -159,6 +159,30 @@ impl DataDir {
     }
 }
 
+/// The name of the copy of the last good configuration.
+const LAST_GOOD: &str = "last-good.toml";
+
+/// Keeps the text of a good configuration, for a start with `serve --last-good`.
+///
+/// # Errors
+/// Those of the disk.
+pub fn remember_configuration(data_dir: &Path, text: &str) -> io::Result<()> {
+    let known = fs::read_to_string(data_dir.join(LAST_GOOD)).is_ok_and(|known| known == text);
+    if known { Ok(()) } else { write_durably(data_dir, LAST_GOOD, text.as_bytes()) }
+}
+
+/// The text of the last good configuration, if one was ever kept.
+///
+/// # Errors
+/// Those of the disk.
+pub fn remembered_configuration(data_dir: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(data_dir.join(LAST_GOOD)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn write_durably(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = directory.join(format!("{name}.new"));
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;

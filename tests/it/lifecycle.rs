@@ -119,3 +119,52 @@ fn pausing_by_hand_holds_deliveries_back_and_resuming_sends_them() {
     house.drained();
     assert_eq!(receiver.received().len(), 1);
 }
+
+#[test]
+fn the_watchdog_is_fed_while_the_daemon_works() {
+    let house = House::new("");
+    let socket = UnixDatagram::bind(house.path("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut command = house.serve();
+    command.env("NOTIFY_SOCKET", house.path("notify")).env("WATCHDOG_USEC", "300000");
+    let daemon = house.start_as(command);
+    let next = || {
+        let mut buffer = [0; 4096];
+        let count = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..count]).into_owned()
+    };
+    (0..3).for_each(|_| until("it is fed", || next().contains("WATCHDOG=1").then_some(())));
+    // A process that stands still feeds nothing.
+    daemon.signal(Signal::STOP);
+    socket.set_read_timeout(Some(Duration::from_millis(1200))).unwrap();
+    let mut buffer = [0; 4096];
+    while let Ok(count) = socket.recv(&mut buffer) {
+        assert!(count > 0);
+        socket.set_read_timeout(Some(Duration::from_millis(1200))).unwrap();
+    }
+    daemon.signal(Signal::CONT);
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    until("it is fed again", || next().contains("WATCHDOG=1").then_some(()));
+}
+
+#[test]
+fn last_good_starts_with_the_configuration_that_was_in_force_when_the_file_is_broken() {
+    let receiver = Receiver::new(ok);
+    let house = House::new(&webhook("crm", &receiver.url("/"), ""));
+    assert!(house.start().stop().success());
+    house.configure("[[webhook]]\nid = \"crm\"\n");
+    assert_eq!(house.refused().0, 78, "without --last-good a broken file ends the start");
+    let mut command = house.serve();
+    command.arg("--last-good");
+    let daemon = house.start_as(command);
+    assert!(house.log().contains("starting with the one that was in force last"), "{}", house.log());
+    let status = house.json(&["status"]);
+    assert_eq!(status["configuration"]["last_reload_successful"], false);
+    assert!(status["configuration"]["last_error"].as_str().unwrap().contains("webhooks.toml:"));
+    assert_eq!(daemon.post("application/json", event("a").as_bytes()).1["deliveries"], 1);
+    house.drained();
+    assert_eq!(receiver.received().len(), 1);
+    house.configure(&webhook("crm", &receiver.url("/mended"), ""));
+    house.says(&["reload"]);
+    assert_eq!(house.json(&["status"])["configuration"]["last_reload_successful"], true);
+}

@@ -8,6 +8,7 @@ mod flow;
 mod lifecycle;
 mod mistakes;
 mod outcomes;
+mod packaging;
 mod receivers;
 mod rooms;
 mod syscalls;
