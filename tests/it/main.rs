@@ -9,6 +9,7 @@ mod lifecycle;
 mod mistakes;
 mod outcomes;
 mod packaging;
+mod readme;
 mod receivers;
 mod rooms;
 mod syscalls;
