@@ -170,6 +170,8 @@ fn what_the_readme_shows_happens() {
             .collect::<String>()
     };
     until("the daemon of the README is there", || socket.exists().then_some(()));
+    // Whoever follows the README sees its receiver start before he goes on; a script does not.
+    until("the receiver of the README listens", || std::net::TcpStream::connect(&place.ports[1].1).ok());
     let output = place.bash(&script).stdin(Stdio::null()).output().unwrap();
     let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     let printed = stdout.split(MARK).collect::<Vec<_>>();

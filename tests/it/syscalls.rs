@@ -63,6 +63,12 @@ fn calls(trace: &str) -> Vec<Call> {
     calls
 }
 
+/// Whether the trace tells the end of that process; strace pads a short pid with spaces.
+fn has_ended(trace: &str, pid: &str) -> bool {
+    let ended = |line: &str| line.split_once(' ').is_some_and(|(who, what)| who == pid && what.trim_start() == "+++ exited with 0 +++");
+    trace.lines().any(ended)
+}
+
 /// What a traced daemon calls once its doors are open and the first spare segment is made.
 fn traced(work: impl FnOnce(&Daemon<'_>)) -> Vec<Call> {
     let house = House::new(&webhook("crm", "http://127.0.0.1:9/", "paused = true"));
@@ -86,10 +92,20 @@ fn traced(work: impl FnOnce(&Daemon<'_>)) -> Vec<Call> {
     // The spare segment is made in the background; its writes go to a file of another name, and are over with its sync.
     let before = until("the next segment is prepared", || Some(trace()).filter(|trace| trace.matches("1.spare>)").count() > 0)).len();
     work(&daemon);
-    let last = format!("{} +++ exited with 0 +++", daemon.pid());
+    let pid = daemon.pid().to_string();
     assert!(daemon.stop().success());
-    let whole = until("the trace is complete", || Some(trace()).filter(|trace| trace.contains(&last)));
+    let whole = until("the trace is complete", || Some(trace()).filter(|trace| has_ended(trace, &pid)));
     calls(&whole[before..])
+}
+
+#[test]
+fn the_end_of_a_process_is_found_whatever_the_length_of_its_pid() {
+    assert!(has_ended("12345 write(1, \"x\", 1) = 1\n12345 +++ exited with 0 +++\n", "12345"));
+    assert!(has_ended("408   +++ exited with 0 +++\n", "408"));
+    for trace in ["4080  +++ exited with 0 +++\n", "408   +++ exited with 1 +++\n", "408   write(1, \"+++ exited with 0 +++\", 21) = 21\n"]
+    {
+        assert!(!has_ended(trace, "408"), "{trace}");
+    }
 }
 
 #[test]
