@@ -15,7 +15,7 @@
 //! | [`engine`] | **the quiet room**: matching, wheel, lanes, retry; pure and deterministic | wait, fail, do anything itself |
 //! | [`store`] | **the cellar**: the journal is the truth, sled the queue and the look-ups over it | decide what is sent |
 //! | [`dispatch`] | **the back door**: judge the address, sign, post, one outcome for whatever comes back | decide whether to try again |
-//! | [`server`] | **the front doors**: events and metrics on TCP, the commands' API on a Unix socket | touch the store |
+//! | [`server`] | **the front doors**: events, metrics and the [sandbox](server::sandbox) on TCP, the commands' API on a Unix socket | touch the store |
 //! | [`cli`] | the commands, speaking to a daemon through its socket | touch the store or the queue |
 //! | [`daemon`] | **the hallway**: opens the rooms, carries things between them, closes them | decide what is sent |
 //!

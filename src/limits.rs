@@ -179,6 +179,43 @@ pub const SECRET_FILE_SIZE_MAX: u64 = 4096;
 /// Bytes of a Unix socket's path: what `sun_path` takes besides its final zero (unix(7)).
 pub const SOCKET_PATH_LENGTH_MAX: usize = 107;
 
+/// Sandboxes that may exist at once; a further one is refused.
+pub const SANDBOXES_MAX: usize = 64;
+/// Requests that a sandbox keeps, the newest.
+pub const SANDBOX_REQUESTS_KEPT: usize = 500;
+/// Bytes of the kept requests of one sandbox, as they are written; beyond it the oldest go, however few there are. Its file may have twice as many.
+pub const SANDBOX_SIZE_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of a request's body that a sandbox reads; a longer one is answered `413`.
+pub const SANDBOX_BODY_READ_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of a request's body that a sandbox keeps.
+pub const SANDBOX_BODY_KEPT_MAX: usize = 16 * 1024;
+/// Bytes of a request's headers that a sandbox keeps.
+pub const SANDBOX_HEADERS_KEPT_MAX: usize = 8 * 1024;
+/// Characters of a request's path and query that a sandbox keeps.
+pub const SANDBOX_TARGET_KEPT_MAX: usize = 2048;
+/// Bytes of bodies that all sandboxes have in memory at once; beyond it the answer is `503`.
+pub const SANDBOX_BODIES_MAX: usize = 32 * 1024 * 1024;
+/// Requests to sandboxes that may be under way at once, those that wait on purpose included; a further one is answered `503`.
+pub const SANDBOX_IN_FLIGHT_MAX: usize = 256;
+/// Requests to sandboxes that may use the disk at once; the others wait.
+pub const SANDBOX_DISK_USERS_MAX: usize = 4;
+/// Pages and lists of sandboxes that may be in memory at once, each up to a few times [`SANDBOX_SIZE_MAX`] in the worst case; a further one waits.
+pub const SANDBOX_LOOKS_MAX: usize = 8;
+/// Who wants to look at a sandbox waits at most this long for a place; then the answer is `503`.
+pub const SANDBOX_LOOK_WAIT_MS: u64 = 2000;
+/// The longest delay that a sandbox may be told.
+pub const SANDBOX_DELAY_MAX_MS: u64 = 60_000;
+/// The most failures that a sandbox may be told, before one attempt succeeds.
+pub const SANDBOX_FAIL_FIRST_MAX: u32 = 100;
+/// The longest `Retry-After` that a sandbox may be told.
+pub const SANDBOX_RETRY_AFTER_MAX_S: u32 = 86_400;
+/// Seconds by which a signature's timestamp may differ from the clock, as the libraries of Standard Webhooks have it.
+pub const SIGNATURE_TOLERANCE_S: u64 = 300;
+/// Requests on one page of a sandbox in a browser, unless more are asked for.
+pub const SANDBOX_PAGE_DEFAULT: usize = 50;
+/// A question for a sandbox's next request waits at most this long.
+pub const SANDBOX_WAIT_MAX_MS: u64 = 30_000;
+
 const _: () = assert!(EVENT_SIZE_DEFAULT <= EVENT_SIZE_MAX);
 const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
 const _: () = assert!(RETRY_INTERVAL_MAX_MS <= DURATION_MAX_MS);
@@ -192,4 +229,9 @@ const _: () = assert!(PENDING_DEFAULT <= PENDING_MAX && PENDING_PER_WEBHOOK_DEFA
 const _: () = assert!(BATCH_BYTES_MAX < SEGMENT_SIZE, "a batch never spans segments");
 const _: () = assert!(FRAME_PAYLOAD_MAX as u64 <= BATCH_BYTES_MAX);
 const _: () = assert!(REQUEST_SIZE_MAX as u64 * 2 <= BATCH_BYTES_MAX, "a full request fits into one batch");
+const _: () = assert!(SANDBOX_BODY_READ_MAX >= 2 * EVENT_SIZE_MAX, "every delivered body can be read whole, and so be checked");
+const _: () = assert!(SANDBOX_BODY_READ_MAX <= SANDBOX_BODIES_MAX);
+const _: () = assert!((SANDBOX_REQUESTS_KEPT * (SANDBOX_BODY_KEPT_MAX + SANDBOX_HEADERS_KEPT_MAX + 4096)) as u64 <= SANDBOX_SIZE_MAX);
+const _: () = assert!(SANDBOX_FAIL_FIRST_MAX as usize <= SANDBOX_REQUESTS_KEPT, "failures are counted among the requests that are kept");
+const _: () = assert!(SANDBOX_WAIT_MAX_MS < COMMAND_TIMEOUT_MS);
 const _: () = assert!(DRAIN_TIMEOUT_MS < 90_000, "systemd's default stop time-out");

@@ -23,6 +23,7 @@ use crate::model::report::{
 };
 use crate::model::{DeliveryId, EventTypeName, NewEvent, Pause, PauseReason, Project, Webhook, WebhookId, WebhookNumber};
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
+use crate::server::sandbox::Sandboxes;
 use crate::store::fact::{Fact, WebhookState};
 use crate::store::writer::WriterStatus;
 use crate::time::{ScheduleClock, UnixMillis, wall_now};
@@ -55,6 +56,8 @@ pub(super) struct Rooms {
     pub(super) lists: Lists,
     /// Posts deliveries.
     pub(super) dispatcher: Dispatcher,
+    /// Test receivers.
+    pub(super) sandboxes: Sandboxes,
     /// Where the daemon listens.
     pub(super) listen: SocketAddr,
     /// The socket of the commands.

@@ -132,6 +132,7 @@ fn drain(running: Running, happened: &Receiver<Event>) -> Result<(), DaemonError
     house.0.inbox.put(Message::Input(Input::DrainBegan));
     // Nobody listens any more when every door has ended; that is no failure.
     let _ = closing.send(true);
+    house.0.sandboxes.close();
     let stopwatch = Stopwatch::start();
     loop {
         let is_still = runtime.block_on(house.ask(|engine, _, _| engine.is_still())).unwrap_or(true);

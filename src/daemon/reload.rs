@@ -64,6 +64,7 @@ fn refused(house: &House, dry_run: bool, mistakes: &Mistakes) -> ReloadReport {
 
 fn put_in_force(house: &House, old: &Config, config: Config, registry: Registry) {
     let input = Input::Configured(engine_configuration(&config, &registry));
+    house.0.sandboxes.follow(registry.in_force().map(AsRef::as_ref));
     *house.registry() = registry;
     house.0.inbox.put(Message::Input(input));
     house.0.inbox.put(Message::SetIdempotencyWindow(config.ingest.idempotency_ms));

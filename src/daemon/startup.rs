@@ -30,6 +30,7 @@ use crate::engine::{Effect, Engine, Input};
 use crate::limits;
 use crate::model::report::ConfigurationStatus;
 use crate::model::{PauseReason, WebhookNumber};
+use crate::server::sandbox::{self, Sandboxes};
 use crate::server::{self, doors, metrics::Metrics};
 use crate::store::data_dir::DataDir;
 use crate::store::fact::Fact;
@@ -60,6 +61,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let clock = ScheduleClock::start(store.view.meta().latest);
     let registry = register(&mut store, &config, &clock)?;
     let (engine, effects) = load(&store, &config, &registry, clock)?;
+    let sandboxes = open_sandboxes(&config, listen, &registry)?;
     let metrics = Arc::new(Metrics::new());
     let reader = JournalReader::new(Arc::clone(&medium));
     let lists = Lists { table: Arc::clone(store.view.table()), reader: reader.clone(), medium, history: store.history.clone() };
@@ -98,7 +100,8 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
         wheelhouse.run(&messages);
         Ok(())
     })?;
-    let house = house(config, path, registry, Parts { inbox, environment, lists, dispatcher, listen, warnings, clock, mistakes });
+    let parts = Parts { inbox, environment, lists, dispatcher, sandboxes, listen, warnings, clock, mistakes };
+    let house = house(config, path, registry, parts);
     drop(runtime.spawn(write_pauses(house.clone(), pauses)));
     drop(runtime.spawn(watch_orphans(house.clone())));
     let (closing, doors) = open_doors(&runtime, listener, admin, &house, metrics);
@@ -112,6 +115,7 @@ struct Parts {
     environment: Environment,
     lists: Lists,
     dispatcher: Dispatcher,
+    sandboxes: Sandboxes,
     listen: SocketAddr,
     warnings: Vec<String>,
     clock: ScheduleClock,
@@ -119,7 +123,7 @@ struct Parts {
 }
 
 fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House {
-    let Parts { inbox, environment, lists, dispatcher, listen, warnings, clock, mistakes } = parts;
+    let Parts { inbox, environment, lists, dispatcher, sandboxes, listen, warnings, clock, mistakes } = parts;
     if mistakes.is_none() {
         last_good::remember(&config.server.data_dir, &config);
     }
@@ -143,6 +147,7 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
         environment,
         lists,
         dispatcher,
+        sandboxes,
         listen,
         warnings,
         clock,
@@ -159,10 +164,12 @@ fn open_doors(runtime: &Runtime, listener: TcpListener, admin: UnixListener, hou
         let config = house.0.config.read().unwrap_or_else(PoisonError::into_inner);
         (config.limits.max_connections, house.0.listen.ip().to_canonical().is_loopback())
     };
-    let router = server::listener_router(house.clone(), metrics, is_loopback);
+    let sandboxes = &house.0.sandboxes;
+    let router = server::listener_router(house.clone(), metrics, is_loopback).merge(sandbox::routes::routes(sandboxes.clone()));
+    let admin_router = server::admin_router(house.clone()).merge(sandbox::admin::routes(sandboxes.clone()));
     let doors = vec![
         runtime.spawn(doors::serve_listener(listener, router, max_connections, closed.clone())),
-        runtime.spawn(doors::serve_admin(admin, server::admin_router(house.clone()), closed)),
+        runtime.spawn(doors::serve_admin(admin, admin_router, closed)),
     ];
     (closing, doors)
 }
@@ -200,6 +207,14 @@ fn open_store(data_dir: &DataDir, medium: &Arc<RealMedium>) -> Result<Store, Dae
         tracing::warn!("{warning}");
     }
     Ok(store)
+}
+
+fn open_sandboxes(config: &Config, listen: SocketAddr, registry: &Registry) -> Result<Sandboxes, DaemonError> {
+    let directory = config.server.data_dir.join("sandbox");
+    let failed = |error| DaemonError::Failed(format!("cannot use the sandboxes' directory {}: {error}", directory.display()));
+    let sandboxes = Sandboxes::open(&directory, listen).map_err(failed)?;
+    sandboxes.follow(registry.in_force().map(AsRef::as_ref));
+    Ok(sandboxes)
 }
 
 /// Brings the webhooks that the store knows together with those that the configuration names, durably.

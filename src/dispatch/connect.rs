@@ -61,6 +61,8 @@ pub struct Connector {
     pub(super) has_roots: bool,
     pub(super) allow_networks: Arc<[IpNet]>,
     pub(super) own_listeners: Arc<[SocketAddr]>,
+    /// What is sent over its connections is for URLs of a sandbox alone, and so may go to the daemon's own listener.
+    pub(super) to_sandbox: bool,
     pub(super) open: Arc<AtomicUsize>,
 }
 
@@ -123,6 +125,8 @@ impl Connector {
         for address in addresses {
             match address::judge(*address, &self.allow_networks, &self.own_listeners) {
                 Ok(()) => vetted.push(*address),
+                // Without an exception for the network: who may make a sandbox may let it be reached.
+                Err(Refusal::OwnListener) if self.to_sandbox => vetted.push(*address),
                 Err(refusal) => first_refusal = first_refusal.or(Some((*address, refusal))),
             }
         }
@@ -154,7 +158,7 @@ impl Connector {
             if (peer.ip(), peer.port()) != (address.ip(), address.port()) {
                 return fail(OutcomeClass::AddressRefused, format!("{host} was dialled at {address} but {peer} answered"));
             }
-            if address::is_own_connection(local, peer, &self.own_listeners) {
+            if !self.to_sandbox && address::is_own_connection(local, peer, &self.own_listeners) {
                 return refuse(host, peer, Refusal::OwnListener);
             }
             // Small requests that wait for their answer gain nothing from Nagle's algorithm; without it they only wait longer.

@@ -6,6 +6,8 @@
 //! * Connections are kept and used again, two idle ones an endpoint for half a minute. One that the receiver had closed before anything was
 //!   written is replaced and not charged: the client sends such a request again by itself, and only such a one.
 //! * A pool belongs to one egress policy, because a connection made under one must not serve under another; reconfiguring drops all of them.
+//! * The daemon's own listener is never dialled, but for URLs of a sandbox (`/sandbox/<token>` and below), which have pools of their own: a connection to the listener
+//!   that was made for a sandbox carries nothing else.
 //! * The names are those of the system when the dispatcher was made or reconfigured; the root certificates, when it was made.
 
 pub mod address;
@@ -36,7 +38,7 @@ use self::connect::Connector;
 use self::progress::{ConnectionFacts, PROGRESS, Progress};
 use self::resolve::Names;
 use crate::limits;
-use crate::model::{EventId, Outcome, OutcomeClass, Webhook, WebhookSpec};
+use crate::model::{EventId, Outcome, OutcomeClass, SandboxToken, Webhook, WebhookSpec};
 use crate::time::{UnixMillis, wall_now};
 
 /// One attempt to be made.
@@ -82,6 +84,15 @@ struct Pools {
     settings: DispatchSettings,
     names: Arc<Names>,
     by_policy: HashMap<Vec<IpNet>, HttpClient>,
+    to_sandboxes: HashMap<Vec<IpNet>, HttpClient>,
+}
+
+impl Pools {
+    /// Drops every idle connection.
+    fn clear(&mut self) {
+        self.by_policy.clear();
+        self.to_sandboxes.clear();
+    }
 }
 
 /// The dispatcher can't be made.
@@ -122,7 +133,7 @@ impl Dispatcher {
         let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let mut tls = versions.map_err(|error| DispatchError(error.to_string()))?.with_root_certificates(roots).with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let pools = Mutex::new(Pools { settings, names: Arc::new(names), by_policy: HashMap::new() });
+        let pools = Mutex::new(Pools { settings, names: Arc::new(names), by_policy: HashMap::new(), to_sandboxes: HashMap::new() });
         let shared = Shared { tls: Arc::new(tls), has_roots, open: Arc::default(), pools };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -132,7 +143,7 @@ impl Dispatcher {
         let names = Names::from_system();
         let mut pools = self.pools();
         pools.settings = settings;
-        pools.by_policy.clear();
+        pools.clear();
         match names {
             Ok(names) => pools.names = Arc::new(names),
             Err(error) => tracing::warn!(%error, "the name servers could not be read again; those known before stay in use"),
@@ -178,13 +189,15 @@ impl Dispatcher {
         }
         if self.shared.open.load(Ordering::Relaxed) > limits::OUTGOING_CONNECTIONS_MAX {
             // Idle connections to very many endpoints: whatever is not in use goes.
-            pools.by_policy.clear();
+            pools.clear();
         }
-        if let Some(client) = pools.by_policy.get(allow_networks) {
+        let to_sandbox = scheme == "http" && SandboxToken::of_path(spec.url.path()).is_some();
+        let known = if to_sandbox { &pools.to_sandboxes } else { &pools.by_policy };
+        if let Some(client) = known.get(allow_networks) {
             return Ok(client.clone());
         }
-        if pools.by_policy.len() >= limits::EGRESS_POLICIES_MAX {
-            pools.by_policy.clear();
+        if known.len() >= limits::EGRESS_POLICIES_MAX {
+            pools.clear();
         }
         let client = client(Connector {
             names: Arc::clone(&pools.names),
@@ -192,9 +205,11 @@ impl Dispatcher {
             has_roots: self.shared.has_roots,
             allow_networks: Arc::from(allow_networks),
             own_listeners: Arc::from(pools.settings.own_listeners.as_slice()),
+            to_sandbox,
             open: Arc::clone(&self.shared.open),
         });
-        pools.by_policy.insert(allow_networks.to_vec(), client.clone());
+        let known = if to_sandbox { &mut pools.to_sandboxes } else { &mut pools.by_policy };
+        known.insert(allow_networks.to_vec(), client.clone());
         Ok(client)
     }
 

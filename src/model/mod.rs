@@ -10,6 +10,7 @@ pub mod event;
 pub mod project;
 pub mod publication;
 pub mod report;
+pub mod sandbox;
 pub mod schedule;
 pub mod secret;
 pub mod selector;
@@ -23,6 +24,7 @@ pub use delivery::{DeliveryId, DeliveryKey, DeliveryState, Locator, Next, Sequen
 pub use event::{EventId, FieldsHash, NewEvent};
 pub use project::Project;
 pub use publication::{Proposal, Settled, Verdict};
+pub use sandbox::SandboxToken;
 pub use schedule::{RetrySchedule, RetryStep};
 pub use secret::Secret;
 pub use selector::Selector;

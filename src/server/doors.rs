@@ -1,5 +1,6 @@
 //! Binding and serving: the TCP listener and the admin socket. It never reads a request's meaning.
 
+use std::convert::Infallible;
 use std::fs::{self, DirBuilder, Permissions};
 use std::future;
 use std::io::{self, ErrorKind};
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::Request;
+use axum::response::Response;
 use axum::{Extension, Router};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -24,6 +26,21 @@ use tower::ServiceExt;
 
 use super::admin::Peer;
 use crate::limits;
+
+/// In a response's extensions: the connection is closed instead of answering.
+#[derive(Clone, Copy, Debug)]
+pub struct HangUp;
+
+/// A handler wanted the connection closed.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed without an answer, as told")]
+struct HungUp;
+
+impl From<Infallible> for HungUp {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
 
 /// Why a door can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -197,6 +214,11 @@ where
     let service = router.map_request(move |request: Request<Incoming>| {
         heard.store(true, Ordering::Relaxed);
         request
+    });
+    let service = service.map_result(|answered: Result<Response, Infallible>| {
+        let Ok(response) = answered;
+        // An error of the service, and nothing else, makes the connection end without a word.
+        if response.extensions().get::<HangUp>().is_some() { Err(HungUp) } else { Ok(response) }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
     let watched = graceful.watch(connection);

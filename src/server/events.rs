@@ -113,7 +113,7 @@ fn parse(text: &str, form: Form, settings: &DoorSettings, leave: &Leave) -> Resu
 
 /// Many clients listen only after they have sent everything. An answer with the connection closed behind it would not reach them, so what
 /// they still send is read for a while, and forgotten.
-async fn discard(body: &mut Body) {
+pub(super) async fn discard(body: &mut Body) {
     let all = async { while let Some(Ok(_)) = body.frame().await {} };
     // What does not come in time is not waited for; its sender has been refused anyway.
     drop(timeout(Duration::from_millis(limits::REFUSED_BODY_TIMEOUT_MS), all).await);

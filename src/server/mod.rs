@@ -1,4 +1,4 @@
-//! The front doors: events and metrics on TCP, the commands' API on a Unix socket. They never decide what is sent, and never touch the store.
+//! The front doors: events, metrics and the sandbox on TCP, the commands' API on a Unix socket. They never decide what is sent, and never touch the store.
 
 pub mod admin;
 pub mod doors;
@@ -6,6 +6,7 @@ pub mod events;
 pub mod hallway;
 pub mod metrics;
 pub mod problem;
+pub mod sandbox;
 pub mod tokens;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 //! ├── format           "hookwheel data directory, format 1"
 //! ├── lock             held (flock) by the daemon that uses it
 //! ├── journal/         the truth
+//! ├── sandbox/         test receivers and what they got, a file each; no part of the store
 //! ├── view/            sled; may be deleted while the daemon is down, it is rebuilt
 //! └── view.damaged     there when the view failed: the next start rebuilds it
 //! ```

@@ -261,3 +261,40 @@ async fn a_slow_endpoint_does_not_hold_up_another() {
         assert_eq!(attempt.await.unwrap(), OutcomeClass::ResponseTimeout);
     }
 }
+
+#[tokio::test]
+async fn the_daemons_own_listener_is_dialled_for_the_url_of_a_sandbox_and_for_nothing_else() {
+    let (own, connections) = obedient().await;
+    let token = "abcdefghijklmnopqrstuvwxyz234567";
+    for listener in [own, SocketAddr::new("0.0.0.0".parse().unwrap(), own.port())] {
+        let settings = DispatchSettings { require_https: false, own_listeners: vec![listener] };
+        let dispatcher = Dispatcher::with_roots(settings, RootCertStore::empty()).unwrap();
+        let attempt = async |path: &str, allowed: bool| {
+            let change = |spec: &mut WebhookSpec| {
+                if !allowed {
+                    spec.allow_networks.clear();
+                }
+            };
+            dispatcher.attempt(job_with(&format!("http://{own}{path}"), change)).await.class
+        };
+        let before = connections.load(Ordering::SeqCst);
+        let sandboxes = [format!("/sandbox/{token}"), format!("/sandbox/{token}/a/b?c=d"), format!("/v1/../sandbox/{token}")];
+        for path in &sandboxes {
+            assert_eq!(attempt(path, false).await, OutcomeClass::Success, "{path} needs no exception");
+        }
+        let after = connections.load(Ordering::SeqCst);
+        assert!(after > before);
+        let others =
+            ["/", "/v1/events", "/sandbox", "/sandbox/", "/sandbox/short", "/metrics", "/sandbox/ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"];
+        let escapes = [format!("/sandbox/{token}/../../v1/events"), format!("/sandbox/{token}x"), format!("/sandbox/%61{}", &token[1..])];
+        for path in others.into_iter().chain(escapes.iter().map(String::as_str)).chain([format!("/x/sandbox/{token}").as_str()]) {
+            // With a kept connection of the sandbox's at hand, and an exception for the network.
+            assert_eq!(attempt(path, true).await, OutcomeClass::OwnListener, "{path}");
+            assert_eq!(attempt(path, false).await, OutcomeClass::OwnListener, "{path}");
+        }
+        assert_eq!(connections.load(Ordering::SeqCst), after, "nobody was dialled for what is refused");
+    }
+    let elsewhere = Dispatcher::with_roots(DispatchSettings::default(), RootCertStore::empty()).unwrap();
+    let job = job_with(&format!("http://{own}/sandbox/{token}"), |spec| spec.allow_networks.clear());
+    assert_eq!(elsewhere.attempt(job).await.class, OutcomeClass::AddressRefused, "the same path on any other private address");
+}
