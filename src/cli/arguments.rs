@@ -6,6 +6,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::demo::Demo;
+use super::sandbox::Sandbox;
 use crate::model::{DeliveryId, EventId, EventTypeName, Project, Selector, WebhookId};
 
 /// Webhook delivery daemon: events in, safe on disk, delivered on the schedule.
@@ -20,6 +22,7 @@ use crate::model::{DeliveryId, EventId, EventTypeName, Project, Selector, Webhoo
 )]
 #[command(after_help = "\
 Examples:
+  hookwheel demo                     see it work, with nothing to set up
   hookwheel check                    is webhooks.toml right?
   hookwheel serve                    run the daemon
   hookwheel emit email.status.bounced --project shop.example.com --data '{\"email\":\"user@example.com\"}'
@@ -59,7 +62,12 @@ pub(super) enum Command {
         /// When the configuration is broken, start with the one that was in force last, and say so loudly
         #[arg(long)]
         last_good: bool,
+        /// End when standard input ends, as if told by SIGTERM: for who starts a daemon and must not leave it behind
+        #[arg(long, hide = true)]
+        until_end_of_input: bool,
     },
+    /// See hookwheel work: a daemon, test receivers and one event of every type, in a temporary directory
+    Demo(Demo),
     /// Check the configuration and name every mistake with its line
     ///
     /// Nothing is started, and no daemon is needed.
@@ -82,6 +90,9 @@ pub(super) enum Command {
     /// Ask about events
     #[command(subcommand, after_help = "Example:\n  hookwheel events explain email.status.bounced --project shop.example.com")]
     Events(Events),
+    /// Make test receivers, and see what they get
+    #[command(subcommand, after_help = "Example:\n  hookwheel sandbox new --fail-first 2")]
+    Sandbox(Sandbox),
     /// Read the configuration again
     ///
     /// A configuration with mistakes changes nothing.
@@ -266,7 +277,7 @@ mod tests {
                 assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
             }
         });
-        assert_eq!(commands, 19);
+        assert_eq!(commands, 25);
     }
 
     #[test]
@@ -309,6 +320,11 @@ mod tests {
             "hookwheel deliveries list --state lost",
             "hookwheel deliveries list --limit 0",
             "hookwheel events explain email.status.bounced",
+            "hookwheel sandbox new --status 1000000",
+            "hookwheel sandbox new --delay soon",
+            "hookwheel sandbox new --retry-after 100ms",
+            "hookwheel sandbox watch --count 0",
+            "hookwheel sandbox remove",
         ] {
             let refused = Arguments::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(refused.exit_code(), 2, "{line}: {refused}");

@@ -2,6 +2,13 @@
 
 use std::io;
 
+/// Nothing that the commands print can't be written as JSON; should it ever be so, it is told.
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Refused(format!("can't write this as JSON: {error}"))
+    }
+}
+
 /// Each way in which a command ends without having done its work.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {

@@ -1,5 +1,7 @@
 //! The commands that need no daemon: running one, and checking a configuration. They never read the file themselves.
 
+use std::io;
+
 use serde_json::json;
 
 use super::arguments::Common;
@@ -9,7 +11,16 @@ use super::text::counted;
 use super::{Checked, House, HouseError, Output};
 
 /// `serve`
-pub(super) fn serve(common: &Common, last_good: bool, house: &dyn House) -> Result<(), Failure> {
+pub(super) fn serve(until_end_of_input: bool, last_good: bool, common: &Common, house: &dyn House) -> Result<(), Failure> {
+    if until_end_of_input {
+        let watch = || {
+            // Whether it ended or broke: nobody is there any more.
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
+        };
+        let thread = std::thread::Builder::new().name("hookwheel-input".into());
+        thread.spawn(watch).map_err(|error| Failure::Refused(format!("can't start: the system refused a thread: {error}")))?;
+    }
     house.serve(common.config.as_deref(), common.socket.as_deref(), last_good).map_err(Failure::from)
 }
 

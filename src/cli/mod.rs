@@ -4,11 +4,13 @@
 mod arguments;
 mod client;
 mod deliveries;
+mod demo;
 mod emit;
 mod events;
 mod failure;
 mod local;
 mod manual;
+mod sandbox;
 mod screen;
 mod status;
 mod text;
@@ -161,7 +163,8 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
     let socket = || common.socket.clone().unwrap_or_else(|| house.socket(common.config.as_deref()));
     let daemon = || Client::new(Address::Socket(socket()));
     match command {
-        Command::Serve { last_good } => local::serve(common, *last_good, house),
+        Command::Serve { last_good, until_end_of_input } => local::serve(*until_end_of_input, *last_good, common, house),
+        Command::Demo(demo) => demo::demo(demo, output),
         Command::Check => local::check(common, house, output),
         Command::Emit(emit) => {
             let address = match &emit.url {
@@ -179,6 +182,7 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
         Command::Deliveries(Deliveries::List(list)) => deliveries::list(list, &daemon()?, output),
         Command::Deliveries(Deliveries::Show { id }) => deliveries::show(*id, &daemon()?, output),
         Command::Events(Events::Explain { event_type, project }) => events::explain(event_type, project, &daemon()?, output),
+        Command::Sandbox(command) => sandbox::sandbox(command, &daemon()?, output),
         Command::Reload { dry_run } => status::reload(*dry_run, &daemon()?, output),
         Command::Completions { shell } => manual::completions(*shell, output),
         Command::Man { directory } => manual::man(directory.as_deref(), output),

@@ -4,6 +4,7 @@
 
 mod crash;
 mod daemon;
+mod demo;
 mod flow;
 mod lifecycle;
 mod mistakes;
@@ -12,4 +13,5 @@ mod packaging;
 mod readme;
 mod receivers;
 mod rooms;
+mod sandbox;
 mod syscalls;
