@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::lists::Lists;
 use super::registry::Registry;
@@ -107,31 +107,33 @@ impl House {
     ) -> Result<T, Refusal> {
         let (answer, answered) = oneshot::channel();
         let question = Box::new(move |engine: &Engine, writer: &WriterStatus, now| drop(answer.send(question(engine, writer, now))));
-        self.operate(Message::Ask(question), answered).await
+        self.operate(|permit| Message::Ask { question, permit }, answered).await
     }
 
     /// Makes facts durable.
     pub(super) async fn commit(&self, facts: Vec<Fact>) -> Result<(), Refusal> {
         let (done, waits) = oneshot::channel();
-        self.operate(Message::Operate { facts, done }, waits).await
+        self.operate(|permit| Message::Operate { facts, done, permit }, waits).await
     }
 
     /// Waits until the view has everything that was written before; at most two seconds, and then it has not.
     pub(super) async fn barrier(&self) -> Result<(), Refusal> {
         let (done, waits) = oneshot::channel();
-        let barrier = self.operate(Message::Barrier { done }, waits);
+        let barrier = self.operate(|permit| Message::Barrier { done, permit }, waits);
         let busy = || Refusal::Busy { detail: "the view is catching up with the journal".into(), retry_after_s: 1 };
         tokio::time::timeout(Duration::from_millis(limits::BARRIER_TIMEOUT_MS), barrier).await.map_err(|_| busy())?
     }
 
-    /// Sends a message under an operator's permit and waits for what it brings.
-    async fn operate<T>(&self, message: Message, answered: oneshot::Receiver<T>) -> Result<T, Refusal> {
+    /// Sends a message under an operator's permit and waits for what it brings. The permit goes with the message: a client that goes away while it waits gives nothing back.
+    async fn operate<T>(
+        &self,
+        message: impl FnOnce(OwnedSemaphorePermit) -> Message,
+        answered: oneshot::Receiver<T>,
+    ) -> Result<T, Refusal> {
         let gone = || Refusal::Unavailable { detail: "the daemon is ending".into() };
-        let permit = self.0.operator_permits.acquire().await.map_err(|_| gone())?;
-        self.0.inbox.put(message);
-        let answer = answered.await.map_err(|_| gone());
-        drop(permit);
-        answer
+        let permit = Arc::clone(&self.0.operator_permits).acquire_owned().await.map_err(|_| gone())?;
+        self.0.inbox.put(message(permit));
+        answered.await.map_err(|_| gone())
     }
 
     /// Writes down a webhook's changed state, and tells the engine whether it is paused now.
@@ -223,10 +225,79 @@ impl House {
         summaries
     }
 
+    /// A webhook with its settings; its generated secret the first time, which is written down before it is shown.
+    async fn show_webhook(&self, id: WebhookId) -> Result<WebhookDetail, Refusal> {
+        let webhook = self.find(&id)?;
+        let number = webhook.number;
+        let report = self.ask(move |engine, _, _| engine.lanes().get(number).map(LaneReport::of)).await?;
+        let guard = self.0.changes.lock().await;
+        let unseen = self.registry().state(number).filter(|state| webhook.spec.secret.is_none() && !state.secret_shown).cloned();
+        let mut secret = None;
+        if let Some(mut state) = unseen {
+            secret = state.generated_secret.as_ref().map(|secret| secret.expose_text().to_string());
+            state.secret_shown = true;
+            self.change_state(state).await?;
+        }
+        drop(guard);
+        let spec = &webhook.spec;
+        let attempts_total = spec.schedule.attempts_total();
+        Ok(WebhookDetail {
+            summary: self.summary(&webhook, report.unwrap_or_default()),
+            timeout_ms: spec.timeout_ms,
+            success: spec.success.to_string(),
+            attempts_total,
+            retry_intervals_ms: (1..attempts_total).filter_map(|attempt| spec.schedule.interval_after_ms(attempt)).collect(),
+            max_in_flight: spec.max_in_flight,
+            rate: spec.rate.map(|rate| rate.to_string()),
+            ordered: spec.ordered,
+            headers: spec.headers.iter().map(|(name, _)| name.clone()).collect(),
+            allow_networks: spec.allow_networks.iter().map(ToString::to_string).collect(),
+            secret,
+        })
+    }
+
+    /// Pauses or resumes a webhook.
+    async fn change_pause(&self, id: WebhookId, paused: bool, by: String) -> Result<WebhookSummary, Refusal> {
+        let webhook = self.find(&id)?;
+        let number = webhook.number;
+        let guard = self.0.changes.lock().await;
+        let state = if paused {
+            let pause = Pause { reason: PauseReason::Operator, since: wall_now(), by: by.clone() };
+            self.registry().with_pause(number, pause)
+        } else {
+            if webhook.spec.paused {
+                let place = webhook.spec.place.as_deref().unwrap_or("its definition");
+                return Err(Refusal::Conflict { detail: format!("{id} is paused by {place}; remove `paused = true` there and reload") });
+            }
+            self.registry()
+                .state(number)
+                .filter(|state| !state.pauses.is_empty())
+                .cloned()
+                .map(|state| WebhookState { pauses: Vec::new(), ..state })
+        };
+        if let Some(state) = state {
+            self.change_state(state).await?;
+            tracing::info!(webhook = %id, by, "{}", if paused { "paused" } else { "resumed" });
+        }
+        if !paused {
+            // Also where no pause was written down: what the endpoint said may be on its way to that.
+            self.0.inbox.put(Message::Input(Input::Resumed { webhook: number }));
+        }
+        drop(guard);
+        let report = self.ask(move |engine, _, _| engine.lanes().get(number).map(LaneReport::of)).await?;
+        Ok(self.summary(&webhook, report.unwrap_or_default()))
+    }
+
     fn find(&self, id: &WebhookId) -> Result<Arc<Webhook>, Refusal> {
         let found = self.registry().find(id).cloned();
         found.ok_or_else(|| Refusal::NotFound { detail: format!("there is no webhook {id}; `hookwheel webhooks list` shows them all") })
     }
+}
+
+/// Does something to its end, also when whoever asked for it goes away meanwhile: what is written down must take effect.
+async fn to_the_end<T: Send + 'static>(work: impl Future<Output = Result<T, Refusal>> + Send + 'static) -> Result<T, Refusal> {
+    let defect = |_| Refusal::Unavailable { detail: "a defect of hookwheel: its log says more".into() };
+    tokio::spawn(work).await.map_err(defect)?
 }
 
 impl Hallway for House {
@@ -298,60 +369,13 @@ impl Hallway for House {
     }
 
     async fn webhook(&self, id: WebhookId) -> Result<WebhookDetail, Refusal> {
-        let webhook = self.find(&id)?;
-        let number = webhook.number;
-        let report = self.ask(move |engine, _, _| engine.lanes().get(number).map(LaneReport::of)).await?;
-        let guard = self.0.changes.lock().await;
-        let unseen = self.registry().state(number).filter(|state| webhook.spec.secret.is_none() && !state.secret_shown).cloned();
-        let mut secret = None;
-        if let Some(mut state) = unseen {
-            secret = state.generated_secret.as_ref().map(|secret| secret.expose_text().to_string());
-            state.secret_shown = true;
-            self.change_state(state).await?;
-        }
-        drop(guard);
-        let spec = &webhook.spec;
-        let attempts_total = spec.schedule.attempts_total();
-        Ok(WebhookDetail {
-            summary: self.summary(&webhook, report.unwrap_or_default()),
-            timeout_ms: spec.timeout_ms,
-            success: spec.success.to_string(),
-            attempts_total,
-            retry_intervals_ms: (1..attempts_total).filter_map(|attempt| spec.schedule.interval_after_ms(attempt)).collect(),
-            max_in_flight: spec.max_in_flight,
-            rate: spec.rate.map(|rate| rate.to_string()),
-            ordered: spec.ordered,
-            headers: spec.headers.iter().map(|(name, _)| name.clone()).collect(),
-            allow_networks: spec.allow_networks.iter().map(ToString::to_string).collect(),
-            secret,
-        })
+        let house = self.clone();
+        to_the_end(async move { house.show_webhook(id).await }).await
     }
 
     async fn set_paused(&self, id: WebhookId, paused: bool, by: String) -> Result<WebhookSummary, Refusal> {
-        let webhook = self.find(&id)?;
-        let number = webhook.number;
-        let guard = self.0.changes.lock().await;
-        let state = if paused {
-            let pause = Pause { reason: PauseReason::Operator, since: wall_now(), by: by.clone() };
-            self.registry().with_pause(number, pause)
-        } else {
-            if webhook.spec.paused {
-                let place = webhook.spec.place.as_deref().unwrap_or("its definition");
-                return Err(Refusal::Conflict { detail: format!("{id} is paused by {place}; remove `paused = true` there and reload") });
-            }
-            self.registry()
-                .state(number)
-                .filter(|state| !state.pauses.is_empty())
-                .cloned()
-                .map(|state| WebhookState { pauses: Vec::new(), ..state })
-        };
-        if let Some(state) = state {
-            self.change_state(state).await?;
-            tracing::info!(webhook = %id, by, "{}", if paused { "paused" } else { "resumed" });
-        }
-        drop(guard);
-        let report = self.ask(move |engine, _, _| engine.lanes().get(number).map(LaneReport::of)).await?;
-        Ok(self.summary(&webhook, report.unwrap_or_default()))
+        let house = self.clone();
+        to_the_end(async move { house.change_pause(id, paused, by).await }).await
     }
 
     async fn deliveries(&self, filter: DeliveryFilter) -> Result<DeliveryPage, Refusal> {
@@ -378,6 +402,7 @@ impl Hallway for House {
     }
 
     async fn reload(&self, dry_run: bool, by: String) -> Result<ReloadReport, Refusal> {
-        super::reload::reload(self, dry_run, &by).await
+        let house = self.clone();
+        to_the_end(async move { super::reload::reload(&house, dry_run, &by).await }).await
     }
 }

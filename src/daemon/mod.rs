@@ -16,6 +16,7 @@
 mod house;
 mod last_good;
 mod lists;
+mod open_files;
 mod outbound;
 mod registry;
 mod reload;
@@ -114,13 +115,18 @@ fn watch_signals(events: SyncSender<Event>) -> Result<(), DaemonError> {
     std::thread::Builder::new().name("hookwheel-signals".into()).spawn(work).map(drop).map_err(DaemonError::failed)
 }
 
+/// Reloads beside the main thread, which must go on hearing of signals and failures: the file may lie on a disk that does not answer.
 fn reload(running: &Running) {
-    notify(&[NotifyState::Reloading]);
-    let report = running.runtime.block_on(reload::reload(&running.house, false, "SIGHUP"));
-    if let Err(refusal) = report {
-        tracing::error!(?refusal, "the configuration could not be reloaded");
-    }
-    notify(&[NotifyState::Ready]);
+    let house = running.house.clone();
+    drop(running.runtime.spawn(async move {
+        notify(&[NotifyState::Reloading]);
+        if let Err(refusal) = reload::reload(&house, false, "SIGHUP").await {
+            tracing::error!(?refusal, "the configuration could not be reloaded");
+        }
+        if !house.0.draining.load(Ordering::Relaxed) {
+            notify(&[NotifyState::Ready]);
+        }
+    }));
 }
 
 /// Closes the doors, lets attempts in flight end, writes down what is left, ends. A second signal hastens it.
@@ -145,7 +151,10 @@ fn drain(running: Running, happened: &Receiver<Event>) -> Result<(), DaemonError
             break;
         }
         match happened.recv_timeout(Duration::from_millis(10)) {
-            Ok(Event::Fatal(why)) => return Err(DaemonError::Failed(why)),
+            Ok(Event::Fatal(why)) => {
+                runtime.shutdown_background();
+                return Err(DaemonError::Failed(why));
+            }
             Ok(Event::Signal(SIGHUP)) | Err(RecvTimeoutError::Timeout) => {}
             Ok(Event::Signal(_)) | Err(RecvTimeoutError::Disconnected) => {
                 tracing::warn!("ending at once; attempts in flight are made again after the next start");
@@ -161,8 +170,10 @@ fn drain(running: Running, happened: &Receiver<Event>) -> Result<(), DaemonError
     runtime.shutdown_background();
     // A socket that stays is replaced by the next start.
     drop(std::fs::remove_file(socket));
-    if let Ok(Event::Fatal(why)) = happened.try_recv() {
-        return Err(DaemonError::Failed(why));
+    while let Ok(event) = happened.try_recv() {
+        if let Event::Fatal(why) = event {
+            return Err(DaemonError::Failed(why));
+        }
     }
     if !ended || !written {
         return Err(DaemonError::Failed("the daemon panicked while ending; what was acknowledged is safe".into()));

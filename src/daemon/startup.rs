@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::house::{House, Rooms};
 use super::last_good::{self, Loaded};
 use super::lists::Lists;
+use super::open_files;
 use super::outbound::Outbound;
 use super::registry::{Plan, Registry};
 use super::watchdog::Watchdog;
@@ -52,6 +53,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     if let Some(socket) = socket {
         config.server.admin_socket = socket.to_owned();
     }
+    open_files::raise(&config.limits);
     let data_dir = Arc::new(DataDir::take(&config.server.data_dir).map_err(DaemonError::failed)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::failed)?;
     let (listener, admin) = runtime.block_on(bind(&config))?;
@@ -84,7 +86,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
         clock,
         runtime: runtime.handle().clone(),
     };
-    let senders = spawn_senders(&outbound)?;
+    let senders = spawn_senders(&outbound, events)?;
     let (paused, pauses) = mpsc::channel(limits::OPERATOR_PERMITS);
     let wheelhouse = Wheelhouse {
         engine,
@@ -315,13 +317,16 @@ fn mark_damaged(data_dir: &DataDir, error: &TableError) {
     }
 }
 
-fn spawn_senders(outbound: &Outbound) -> Result<Vec<SyncSender<crate::engine::Send>>, DaemonError> {
+fn spawn_senders(outbound: &Outbound, events: &SyncSender<Event>) -> Result<Vec<SyncSender<crate::engine::Send>>, DaemonError> {
     let mut senders = Vec::with_capacity(limits::BODY_READERS);
     for _ in 0..limits::BODY_READERS {
         let (sender, orders) = sync_channel(limits::IN_FLIGHT_MAX as usize);
         let outbound = outbound.clone();
-        let thread = std::thread::Builder::new().name("hookwheel-sender".into());
-        thread.spawn(move || outbound.run(&orders)).map_err(DaemonError::failed)?;
+        // Not waited for at the end: each ends with the engine that gives it orders.
+        drop(spawn_guarded("hookwheel-sender", events.clone(), move || {
+            outbound.run(&orders);
+            Ok(())
+        })?);
         senders.push(sender);
     }
     Ok(senders)

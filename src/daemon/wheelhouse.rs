@@ -2,7 +2,7 @@
 //!
 //! Whoever speaks to it holds a permit, and so does everything that it orders; every queue is as deep as its permits, so no send here can find one full.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
@@ -40,16 +40,25 @@ pub(super) enum Message {
         facts: Vec<Fact>,
         /// Told when they are.
         done: oneshot::Sender<()>,
+        /// Given back then, and not before: whoever asked may be gone by now, the order is not.
+        permit: OwnedSemaphorePermit,
     },
     /// The daemon wants the view to have everything written so far.
     Barrier {
         /// Told when it has.
         done: oneshot::Sender<()>,
+        /// Given back then.
+        permit: OwnedSemaphorePermit,
     },
     /// A new idempotency window, in milliseconds.
     SetIdempotencyWindow(u64),
     /// Somebody wants to know something.
-    Ask(Question),
+    Ask {
+        /// What.
+        question: Question,
+        /// Given back when it is answered.
+        permit: OwnedSemaphorePermit,
+    },
     /// The writer answered.
     Answers(Vec<Answer>, WriterStatus),
     /// The end.
@@ -95,7 +104,9 @@ struct Waiting {
     last_ticket: u64,
     publications: HashMap<u64, (oneshot::Sender<Reply>, OwnedSemaphorePermit)>,
     commits: HashMap<u64, Stopwatch>,
-    operations: HashMap<u64, oneshot::Sender<()>>,
+    operations: HashMap<u64, (oneshot::Sender<()>, OwnedSemaphorePermit)>,
+    /// Pauses that nobody has taken over yet to write them down: at most one a webhook.
+    pauses: VecDeque<(WebhookNumber, PauseReason)>,
     next_sender: usize,
     writer: WriterStatus,
 }
@@ -104,6 +115,12 @@ impl Waiting {
     fn ticket(&mut self) -> u64 {
         self.last_ticket += 1;
         self.last_ticket
+    }
+
+    /// The writer is gone: nobody is kept waiting for what will not come.
+    fn forget_all(&mut self) {
+        self.publications.clear();
+        self.operations.clear();
     }
 }
 
@@ -141,18 +158,21 @@ impl Wheelhouse {
                 waiting.publications.insert(ticket, (reply, permit));
                 self.engine.handle(now, Input::Published { ticket: Ticket(ticket), events }, effects);
             }
-            Message::Operate { facts, done } => {
+            Message::Operate { facts, done, permit } => {
                 let ticket = waiting.ticket();
-                waiting.operations.insert(ticket, done);
-                self.order(Order::Operate { ticket, facts });
+                waiting.operations.insert(ticket, (done, permit));
+                self.order(Order::Operate { ticket, facts }, waiting);
             }
-            Message::Barrier { done } => {
+            Message::Barrier { done, permit } => {
                 let ticket = waiting.ticket();
-                waiting.operations.insert(ticket, done);
-                self.order(Order::Barrier { ticket });
+                waiting.operations.insert(ticket, (done, permit));
+                self.order(Order::Barrier { ticket }, waiting);
             }
-            Message::SetIdempotencyWindow(window_ms) => self.order(Order::SetIdempotencyWindow { window_ms }),
-            Message::Ask(question) => question(&self.engine, &waiting.writer, now),
+            Message::SetIdempotencyWindow(window_ms) => self.order(Order::SetIdempotencyWindow { window_ms }, waiting),
+            Message::Ask { question, permit } => {
+                question(&self.engine, &waiting.writer, now);
+                drop(permit);
+            }
             Message::Answers(answers, status) => {
                 waiting.writer = status;
                 for answer in answers {
@@ -173,7 +193,7 @@ impl Wheelhouse {
             }
             Answer::Recorded(count) => self.engine.handle(now, Input::Recorded(count), effects),
             Answer::Operated { ticket } | Answer::AtBarrier { ticket } => {
-                if let Some(done) = waiting.operations.remove(&ticket) {
+                if let Some((done, _permit)) = waiting.operations.remove(&ticket) {
                     // Whoever asked may have given up.
                     let _ = done.send(());
                 }
@@ -186,7 +206,7 @@ impl Wheelhouse {
             match effect {
                 Effect::Commit { ticket: Ticket(ticket), batch } => {
                     waiting.commits.insert(ticket, Stopwatch::start());
-                    self.order(Order::Commit { ticket, batch });
+                    self.order(Order::Commit { ticket, batch }, waiting);
                 }
                 Effect::Reply { ticket, reply } => {
                     if let Some((sender, permit)) = waiting.publications.remove(&ticket.0) {
@@ -197,16 +217,22 @@ impl Wheelhouse {
                 }
                 Effect::Send(send) => self.send(send, waiting),
                 Effect::RecordAttempt(AttemptRecord { key, body, attempt }) => {
-                    self.order(Order::Record(Fact::Attempted(Attempted { key, body, previous: None, attempt })));
+                    self.order(Order::Record(Fact::Attempted(Attempted { key, body, previous: None, attempt })), waiting);
                 }
                 Effect::RecordCancelled { keys, by } => {
-                    self.order(Order::Record(Fact::Cancelled(Cancelled { at: self.clock.now(), by, keys })));
+                    self.order(Order::Record(Fact::Cancelled(Cancelled { at: self.clock.now(), by, keys })), waiting);
                 }
-                Effect::PauseWebhook { webhook, reason } => {
-                    // Full means that as many pauses are being written down already; the lane is paused in any case.
-                    let _ = self.paused.try_send((webhook, reason));
-                }
+                Effect::PauseWebhook { webhook, reason } => waiting.pauses.push_back((webhook, reason)),
             }
+        }
+        self.hand_over_pauses(waiting);
+    }
+
+    /// Where there is no room, as many are being written down already; the others wait for the next turn, and their lanes are paused meanwhile.
+    fn hand_over_pauses(&self, waiting: &mut Waiting) {
+        while let (Some(pause), Ok(room)) = (waiting.pauses.front(), self.paused.try_reserve()) {
+            room.send(*pause);
+            waiting.pauses.pop_front();
         }
     }
 
@@ -220,9 +246,13 @@ impl Wheelhouse {
         }
     }
 
-    fn order(&self, order: Order) {
-        if let Err(TrySendError::Full(_)) = self.orders.try_send(order) {
-            unreachable!("the writer's inbox is as deep as the credits under which it is given orders, asserted in limits");
+    fn order(&self, order: Order, waiting: &mut Waiting) {
+        match self.orders.try_send(order) {
+            Ok(()) => {}
+            Err(TrySendError::Disconnected(_)) => waiting.forget_all(),
+            Err(TrySendError::Full(_)) => {
+                unreachable!("the writer's inbox is as deep as the credits under which it is given orders, asserted in limits")
+            }
         }
     }
 }

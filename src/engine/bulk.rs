@@ -55,8 +55,16 @@ impl Engine {
         self.removals.push(removal);
     }
 
+    /// First what is in the lane's queue, which nobody would walk any more; its nodes are free at once. Then what is on the wheel, which frees its own in time.
     fn cancel_slice(&mut self, removal: &mut Removal) -> Vec<(crate::model::DeliveryKey, crate::time::UnixMillis)> {
         let mut keys = Vec::new();
+        while keys.len() < BULK_SLICE_KEYS
+            && let Some(node) = self.lanes.take_queued(&mut self.pending, removal.webhook)
+        {
+            let entry = self.pending.entry(node);
+            keys.push((entry.key, entry.due));
+            self.forget(node);
+        }
         let end = self.pending.high_water().min(removal.cursor.saturating_add(NODES_PER_SLICE));
         while removal.cursor < end && keys.len() < BULK_SLICE_KEYS {
             let node = removal.cursor;

@@ -51,6 +51,11 @@ pub enum Input {
         /// Whether it is paused now.
         paused: bool,
     },
+    /// Somebody resumed a webhook: that its endpoint said it is gone counts no longer. Pauses that are written down are another matter.
+    Resumed {
+        /// Which.
+        webhook: WebhookNumber,
+    },
     /// A webhook was removed for good; the fact is durable. Its pending deliveries are cancelled in slices.
     Removed {
         /// Which.
@@ -105,7 +110,7 @@ pub enum Effect {
         /// Who did it, and why.
         by: String,
     },
-    /// The engine paused a webhook; write that down.
+    /// The engine paused a webhook; write that down. Ordered once, until the webhook is resumed.
     PauseWebhook {
         /// Which.
         webhook: WebhookNumber,

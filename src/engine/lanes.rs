@@ -19,8 +19,10 @@ use crate::time::UnixMillis;
 pub struct Lane {
     /// The webhook; `None` while its definition is missing: nothing can be sent then.
     pub webhook: Option<Arc<Webhook>>,
-    /// Paused, for whatever reason.
+    /// Paused, for whatever reason that is written down.
     pub paused: bool,
+    /// The endpoint said that it is gone. Stays until somebody resumes the lane, whatever else changes before that is written down as a pause.
+    pub gone: bool,
     /// Takes no new deliveries.
     pub closed: bool,
     /// Pending deliveries: waiting, due or in flight.
@@ -93,7 +95,7 @@ impl Lane {
     }
 
     fn may_send(&self) -> bool {
-        let is_open = !self.paused && !self.closed && self.webhook.is_some();
+        let is_open = !self.paused && !self.gone && !self.closed && self.webhook.is_some();
         is_open && !self.queue.is_empty() && !self.head_waits && !self.comes_to_order && self.in_flight < self.window()
     }
 
@@ -193,7 +195,8 @@ impl Lanes {
         lane.paused = paused;
         lane.closed = false;
         lane.webhook = Some(webhook);
-        let order_changed = lane.pending > 0 && was_ordered != Some(lane.ordered());
+        // What came before its webhook, as after a restart in which that was gone from the configuration, lies as in a lane that is not ordered.
+        let order_changed = lane.pending > 0 && was_ordered.unwrap_or(false) != lane.ordered();
         if order_changed {
             lane.comes_to_order = lane.ordered() && lane.in_flight > 0;
         }
@@ -303,10 +306,27 @@ impl Lanes {
         self.enroll(number);
     }
 
-    /// Pauses or resumes a lane; deliveries go on queueing.
+    /// Whether a lane is paused by what is written down; deliveries go on queueing.
     pub fn set_paused(&mut self, number: WebhookNumber, paused: bool) {
         self.lane_mut(number).paused = paused;
         self.enroll(number);
+    }
+
+    /// The endpoint said that it is gone. True when it had not said so before.
+    #[must_use]
+    pub fn set_gone(&mut self, number: WebhookNumber) -> bool {
+        !std::mem::replace(&mut self.lane_mut(number).gone, true)
+    }
+
+    /// Forgets that the endpoint said that it is gone.
+    pub fn resume(&mut self, number: WebhookNumber) {
+        self.lane_mut(number).gone = false;
+        self.enroll(number);
+    }
+
+    /// The entry that waits longest in a lane's queue, loose: for whoever empties it.
+    pub fn take_queued(&mut self, pending: &mut Pending, number: WebhookNumber) -> Option<NodeNumber> {
+        self.lane_mut(number).queue.pop_front(pending)
     }
 
     /// Lets the lanes whose bucket has filled take turns again.

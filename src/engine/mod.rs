@@ -21,6 +21,8 @@ pub mod pending;
 pub mod retry;
 pub mod wheel;
 
+use std::collections::HashSet;
+
 use self::bulk::Removal;
 pub use self::exchange::{AttemptRecord, Configuration, Effect, Input, Reply, Send, Ticket};
 use self::lanes::{Lanes, Turn};
@@ -97,6 +99,7 @@ impl Engine {
             Input::Attempted { key, outcome } => self.attempted(key, outcome, now, effects),
             Input::Recorded(count) => self.unsynced = self.unsynced.saturating_sub(count),
             Input::Paused { webhook, paused } => self.lanes.set_paused(webhook, paused),
+            Input::Resumed { webhook } => self.lanes.resume(webhook),
             Input::Removed { webhook, by } => self.removed(webhook, by),
             Input::DrainBegan => self.draining = true,
         }
@@ -159,7 +162,7 @@ impl Engine {
     /// For how many milliseconds the delivery that is due longest has been due; paused webhooks aside.
     #[must_use]
     pub fn oldest_due_age_ms(&self, now: UnixMillis) -> u64 {
-        let dues = self.lanes.iter().filter(|(_, lane)| !lane.paused).filter_map(|(_, lane)| lane.oldest_due(&self.pending));
+        let dues = self.lanes.iter().filter(|(_, lane)| !lane.paused && !lane.gone).filter_map(|(_, lane)| lane.oldest_due(&self.pending));
         dues.min().map_or(0, |due| now.since_ms(due))
     }
 
@@ -175,24 +178,32 @@ impl Engine {
         self.limits = EngineLimits { max_in_flight, max_pending, max_pending_per_webhook };
         self.matching = Matching::new(&catalog, webhooks.iter().map(|(webhook, _)| webhook));
         self.lanes.close_all();
+        let mut reordered = HashSet::new();
         for (webhook, paused) in webhooks {
             let number = webhook.number;
             if self.lanes.configure(webhook, paused, now) {
-                self.requeue(number, now);
+                reordered.insert(number);
             }
         }
+        self.requeue(&reordered, now);
     }
 
-    /// Gives everything that waits for a webhook out anew, after `ordered` changed: what an ordered lane holds is in its queue by age, what another holds is on the wheel.
-    fn requeue(&mut self, number: WebhookNumber, now: UnixMillis) {
+    /// Gives everything that waits for these webhooks out anew, after their `ordered` changed: what an ordered lane holds is in its queue by age, what another holds is on the
+    /// wheel. However many they are, the table is walked once.
+    fn requeue(&mut self, webhooks: &HashSet<WebhookNumber>, now: UnixMillis) {
+        if webhooks.is_empty() {
+            return;
+        }
         // All are found before the first is reissued, for a reissued one may get a number that the walk has not reached.
         let is_waiting = |pending: &Pending, node| {
-            let is_ours = pending.entry_at(node).is_some_and(|entry| entry.key.webhook == number);
+            let is_ours = webhooks.contains(&pending.webhook(node)) && pending.entry_at(node).is_some();
             is_ours && pending.place(node) != Place::InFlight
         };
         let found = (0..self.pending.high_water()).filter(|node| is_waiting(&self.pending, *node)).collect::<Vec<_>>();
         let mut nodes = found.into_iter().map(|node| self.pending.reissue(node)).collect::<Vec<_>>();
-        self.lanes.reset_queue(&mut self.pending, number);
+        for number in webhooks {
+            self.lanes.reset_queue(&mut self.pending, *number);
+        }
         nodes.sort_by_key(|node| self.pending.entry(*node).key.sequence);
         for node in nodes {
             self.put(node, now);
@@ -310,8 +321,7 @@ impl Engine {
         effects.push(Effect::RecordAttempt(AttemptRecord { key, body, attempt }));
         self.tally(key.webhook, class, sentence, next);
         self.lanes.attempt_ended(key.webhook, class);
-        if class == OutcomeClass::Gone {
-            self.lanes.set_paused(key.webhook, true);
+        if class == OutcomeClass::Gone && self.lanes.set_gone(key.webhook) {
             effects.push(Effect::PauseWebhook { webhook: key.webhook, reason: PauseReason::Gone });
         }
         match next {
@@ -324,7 +334,7 @@ impl Engine {
             Next::Delivered | Next::Dropped => self.forget(node),
         }
         if self.lanes.came_to_order(key.webhook) {
-            self.requeue(key.webhook, now);
+            self.requeue(&HashSet::from([key.webhook]), now);
         }
     }
 

@@ -323,6 +323,21 @@ fn what_was_under_way_to_the_store_when_its_webhook_was_removed_is_cancelled_too
 }
 
 #[test]
+fn what_a_removed_webhook_left_in_its_queue_is_free_for_others_at_once() {
+    let mut world = World::new(vec![webhook(1)], success);
+    world.input(Input::Paused { webhook: WebhookNumber(1), paused: true });
+    world.publish(5000);
+    let before = world.engine.pending().high_water();
+    world.input(Input::Removed { webhook: WebhookNumber(1), by: "test".into() });
+    world.run_until(START.plus_ms(100));
+    assert_eq!((world.cancelled.len(), world.engine.pending().len()), (5000, 0));
+    world.configure(vec![webhook(2)], |_| {});
+    world.input(Input::Paused { webhook: WebhookNumber(2), paused: true });
+    world.publish(5000);
+    assert_eq!((world.engine.pending().len(), world.engine.pending().high_water()), (5000, before));
+}
+
+#[test]
 fn a_dead_endpoint_with_many_pending_does_not_slow_the_others() {
     let mut world =
         World::new(
@@ -344,11 +359,15 @@ fn gone_pauses_the_webhook_keeps_its_deliveries_and_resuming_goes_on() {
     world.publish(30);
     world.run_until(START.plus_ms(500_000));
     assert_eq!((world.sent.len(), world.engine.pending().len()), (10, 30), "what was in flight, and then nothing");
-    assert_eq!(world.pauses.first(), Some(&WebhookNumber(1)));
+    assert_eq!(world.pauses, [WebhookNumber(1)], "ten said so, and it is ordered once");
     world.publish(1);
     assert_eq!(world.engine.pending().len(), 31, "it goes on queueing");
     world.answer = success;
+    world.configure(vec![webhook(1)], |_| {});
     world.input(Input::Paused { webhook: WebhookNumber(1), paused: false });
+    world.run_until(START.plus_ms(550_000));
+    assert_eq!(world.sent.len(), 10, "whatever else changes before the pause is written down");
+    world.input(Input::Resumed { webhook: WebhookNumber(1) });
     world.run_until(START.plus_ms(600_000));
     assert_eq!(world.engine.counters().delivered, 31);
 }

@@ -1,6 +1,8 @@
 //! Starting, reloading, ending: signals, systemd, a changed file. These tests never damage anything.
 
+use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -35,6 +37,25 @@ fn systemd_is_told_when_the_doors_are_open_and_when_they_close() {
     told("STOPPING=1");
     assert!(daemon.wait().success());
     assert!(!house.path("admin.sock").exists());
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_and_one_that_is_too_low_is_told() {
+    let house = House::new("");
+    let under = |limits: &str| {
+        let serve = house.serve();
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("{limits}; exec \"$0\" \"$@\"")]).arg(serve.get_program()).args(serve.get_args());
+        command.env_remove("NOTIFY_SOCKET").env_remove("HOOKWHEEL_SOCKET");
+        let daemon = house.start_as(command);
+        let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let soft_and_hard = line.split_whitespace().take(2).map(|number| number.parse::<u32>().unwrap()).collect::<Vec<_>>();
+        assert!(daemon.stop().success());
+        (soft_and_hard, house.log().contains("may open fewer files"))
+    };
+    assert_eq!(under("ulimit -S -n 256; ulimit -H -n 8000"), (vec![8000, 8000], false));
+    assert_eq!(under("ulimit -S -n 256; ulimit -H -n 1024"), (vec![1024, 1024], true));
 }
 
 #[test]

@@ -144,6 +144,7 @@ impl World {
             Input::Loaded(entries) => mirror.loaded(entries),
             Input::Committed { settled, .. } => mirror.committed(settled),
             Input::Paused { webhook, paused } => mirror.lane(*webhook).paused = *paused,
+            Input::Resumed { webhook } => mirror.lane(*webhook).gone = false,
             Input::Removed { webhook, .. } => mirror.lane(*webhook).removed = true,
             Input::DrainBegan => mirror.draining = true,
             Input::Published { .. } | Input::Attempted { .. } | Input::Recorded(_) | Input::Ticked => {}
@@ -180,7 +181,8 @@ impl World {
             }
             Effect::PauseWebhook { webhook, reason } => {
                 self.note("paused by 410", &[("webhook", webhook.0.into())]);
-                daemon.mirror.lane(webhook).paused = true;
+                let said_before = std::mem::replace(&mut daemon.mirror.lane(webhook).gone, true);
+                require("a webhook that is gone is paused once", !said_before, || format!("{webhook:?}"))?;
                 let pause = Pause { reason, since: now, by: "receiver".into() };
                 if let Some(fact) = daemon.office.set_pause(webhook, Some(pause)) {
                     daemon.operate(vec![fact], Operation::PauseChanged(webhook), soon_ms);
@@ -378,6 +380,9 @@ impl World {
             Some(Operation::PauseChanged(webhook)) => {
                 let paused = daemon.office.is_paused(webhook);
                 daemon.tell(Input::Paused { webhook, paused }, soon_ms);
+                if !daemon.office.is_gone(webhook) {
+                    daemon.tell(Input::Resumed { webhook }, soon_ms);
+                }
             }
             Some(Operation::Removed(webhook)) => {
                 daemon.tell(Input::Configured(daemon.office.configuration(&self.plan)), soon_ms);

@@ -75,7 +75,8 @@ pub(crate) fn caps_hold(mirror: &Mirror, send: &Send, credits_taken: usize) -> L
     let law = "caps hold";
     let Some(lane) = lane else { return require(law, false, || format!("{send:?} has no lane")) };
     require(law, lane.is_open() && !mirror.draining, || {
-        format!("{send:?} although paused: {}, removed: {}, configured: {}", lane.paused, lane.removed, lane.webhook.is_some())
+        let (paused, gone, removed, configured) = (lane.paused, lane.gone, lane.removed, lane.webhook.is_some());
+        format!("{send:?} although paused: {paused}, gone: {gone}, removed: {removed}, configured: {configured}")
     })?;
     let Some(webhook) = &lane.webhook else { return Ok(()) };
     require(law, **webhook == *send.webhook, || format!("{send:?} goes by a definition that was replaced"))?;

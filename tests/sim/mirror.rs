@@ -26,6 +26,8 @@ pub(crate) struct LaneMirror {
     /// Its newest definition, in the configuration or not.
     pub(crate) last_known: Option<Arc<Webhook>>,
     pub(crate) paused: bool,
+    /// Its endpoint said that it is gone, and nobody resumed it.
+    pub(crate) gone: bool,
     pub(crate) removed: bool,
     pub(crate) reserved: usize,
     pub(crate) in_flight: u32,
@@ -138,7 +140,7 @@ impl Mirror {
 impl LaneMirror {
     /// Whether anything may be sent for it.
     pub(crate) fn is_open(&self) -> bool {
-        self.webhook.is_some() && !self.paused && !self.removed
+        self.webhook.is_some() && !self.paused && !self.gone && !self.removed
     }
 
     pub(crate) fn is_ordered(&self) -> bool {

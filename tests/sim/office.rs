@@ -76,6 +76,11 @@ impl Office {
         })
     }
 
+    /// Whether it is paused because its endpoint said that it is gone.
+    pub(crate) fn is_gone(&self, number: WebhookNumber) -> bool {
+        self.states.get(&number).is_some_and(|state| state.pauses.iter().any(|pause| pause.reason == PauseReason::Gone))
+    }
+
     pub(crate) fn is_ordered(&self, number: WebhookNumber) -> bool {
         self.states.get(&number).and_then(|state| self.definitions.get(&state.id)).is_some_and(|spec| spec.ordered)
     }
