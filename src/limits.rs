@@ -13,8 +13,14 @@ pub const REQUEST_SIZE_MAX: usize = 8 * 1024 * 1024;
 pub const REQUEST_EVENTS_MAX: usize = 10_000;
 /// Bytes of a body that is parsed where it was read; a longer one gets a thread that no connection waits for.
 pub const INLINE_PARSE_MAX: usize = 64 * 1024;
-/// Bytes of request bodies that are in memory at once.
+/// Bytes of request bodies that are in memory at once, of all doors.
 pub const REQUEST_BODIES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of that for which a body asks at once, while it arrives.
+pub const REQUEST_BODY_STEP: usize = 64 * 1024;
+/// Characters of a client's text that a message repeats.
+pub const SHOWN_CHARACTERS_MAX: usize = 60;
+/// Characters of one message about an event.
+pub const EVENT_MESSAGE_MAX: usize = 400;
 /// A request's body arrives within this time, or the request is refused.
 pub const REQUEST_READ_TIMEOUT_MS: u64 = 30_000;
 /// A request's headers arrive within this time, or the connection is closed.
@@ -25,6 +31,10 @@ pub const REQUEST_HEADERS_MAX: usize = 64 * 1024;
 pub const REFUSED_BODY_TIMEOUT_MS: u64 = 5000;
 /// A publication waits at most this long for a permit; then it is answered `503`.
 pub const INGEST_WAIT_MS: u64 = 1000;
+/// Connections beyond the limit that are being told so at once; further ones wait.
+pub const REFUSALS_MAX: usize = 64;
+/// A connection beyond the limit is told so within this time.
+pub const REFUSAL_TIMEOUT_MS: u64 = 1000;
 /// Connections to the admin socket at once.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// HTTP/2 streams of one connection to the listener.
@@ -116,8 +126,8 @@ pub const RESPONSE_READ_MAX: usize = 64 * 1024;
 pub const RESPONSE_EXCERPT_MAX: usize = 1024;
 /// Bytes of a response's headers.
 pub const RESPONSE_HEADERS_MAX: usize = 64 * 1024;
-/// Idle connections kept for one endpoint.
-pub const IDLE_PER_HOST: usize = 2;
+/// Idle connections kept for one endpoint: more than a lane has in flight by default, for what a busy lane can't keep between two attempts it opens anew, TLS and all.
+pub const IDLE_PER_HOST: usize = 16;
 /// How long an idle connection is kept.
 pub const IDLE_TIMEOUT_MS: u64 = 30_000;
 /// Connections to endpoints, idle ones included; beyond it the idle ones are dropped.
@@ -132,6 +142,8 @@ pub const CONNECT_SHARE_MIN_MS: u64 = 2000;
 pub const CONNECT_ALONE_MS: u64 = 1000;
 /// An HTTP/2 connection is asked whether it is alive this often, and given up when it has not answered this long after.
 pub const HTTP2_PING_MS: u64 = 5000;
+/// When a name has addresses of one family, those of the other are waited for so long (RFC 8305, section 3, has the same figure for the same wait).
+pub const DNS_OTHER_FAMILY_MS: u64 = 50;
 /// Addresses of one DNS answer that are considered.
 pub const RESOLVED_ADDRESSES_MAX: usize = 32;
 /// Attempts that may still run after SIGTERM, before they are given up.
@@ -225,6 +237,7 @@ const _: () = assert!(IN_FLIGHT_DEFAULT <= IN_FLIGHT_MAX);
 const _: () = assert!(IN_FLIGHT_MAX as usize <= OUTCOME_CREDITS, "an attempt in flight holds an outcome credit");
 const _: () = assert!(IN_FLIGHT_MAX as usize <= OUTGOING_CONNECTIONS_MAX, "every attempt in flight may need a connection of its own");
 const _: () = assert!(LANE_IN_FLIGHT_DEFAULT <= IN_FLIGHT_DEFAULT);
+const _: () = assert!(IDLE_PER_HOST >= LANE_IN_FLIGHT_DEFAULT as usize);
 const _: () = assert!(PENDING_DEFAULT <= PENDING_MAX && PENDING_PER_WEBHOOK_DEFAULT <= PENDING_DEFAULT);
 const _: () = assert!(BATCH_BYTES_MAX < SEGMENT_SIZE, "a batch never spans segments");
 const _: () = assert!(FRAME_PAYLOAD_MAX as u64 <= BATCH_BYTES_MAX);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -44,7 +44,7 @@ pub(super) struct Common {
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// The daemon's admin socket [default: from the configuration]
-    #[arg(long, global = true, value_name = "PATH", env = "HOOKWHEEL_SOCKET")]
+    #[arg(long, global = true, value_name = "PATH", env = "HOOKWHEEL_SOCKET", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(super) socket: Option<PathBuf>,
     /// Print JSON for scripts instead of text for people
     #[arg(long, global = true)]

@@ -132,10 +132,12 @@ fn carry_out(
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> u8 {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let mut arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(message) => return explain_usage(&message, screen, stdout, stderr),
     };
+    // An environment variable that is empty is one that is not set.
+    arguments.common.socket = arguments.common.socket.filter(|path| !path.as_os_str().is_empty());
     let mut output = Output { stdout, stderr, screen, json: arguments.common.json };
     match dispatch(&arguments.command, &arguments.common, house, &mut output) {
         Ok(()) | Err(Failure::ReaderGone) => 0,

@@ -14,7 +14,7 @@ use super::mistakes::Report;
 use crate::model::nearest;
 
 /// A line of broken TOML with one of these words may hold something that nobody else should read.
-const CONFIDENTIAL_WORDS: [&str; 5] = ["secret", "whsec", "token", "auth", "password"];
+const CONFIDENTIAL_WORDS: [&str; 9] = ["secret", "whsec", "token", "auth", "password", "header", "key", "cookie", "bearer"];
 
 /// How the parser calls a key without a value.
 const KEY_ALONE: &str = "key with no value";

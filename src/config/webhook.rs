@@ -175,7 +175,7 @@ fn allow_networks(section: &mut Section<'_>, general: &[IpNet], report: &mut Rep
 fn headers(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<(String, String)> {
     let Some(value) = section.value("headers") else { return Vec::new() };
     let Some(table) = value.get_ref().as_table() else {
-        raw::wrong_type(value, "headers", "a table such as { \"X-Tenant\" = \"42\" }", report);
+        report.wrong(value.span().start, "headers: expected a table such as { \"X-Tenant\" = \"42\" }");
         return Vec::new();
     };
     if table.len() > HEADERS_MAX {

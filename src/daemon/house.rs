@@ -48,6 +48,8 @@ pub(super) struct Rooms {
     pub(super) doors: RwLock<Arc<DoorSettings>>,
     /// The configuration in force.
     pub(super) config: RwLock<Arc<Config>>,
+    /// The one that the daemon started with, of which some keys stay in force until it ends.
+    pub(super) started_with: Arc<Config>,
     /// How the last reload went.
     pub(super) configuration: Mutex<ConfigurationStatus>,
     /// What secrets and files of the configuration are read from.

@@ -31,7 +31,7 @@ pub(super) async fn reload(house: &House, dry_run: bool, by: &str) -> Result<Rel
     let now = house.0.clock.now();
     let plan = house.registry().plan(&config, now, fresh_secret).map_err(|detail| Refusal::Unavailable { detail })?;
     let mut changes = words(house, &plan).await?;
-    changes.extend(settings_changes(&old, &config));
+    changes.extend(settings_changes(&old, &config, &house.0.started_with));
     let report = ReloadReport { dry_run, changes, errors: Vec::new() };
     if dry_run {
         return Ok(report);
@@ -40,7 +40,7 @@ pub(super) async fn reload(house: &House, dry_run: bool, by: &str) -> Result<Rel
     if !states.is_empty() {
         house.commit(states.into_iter().map(Fact::Webhook).collect()).await?;
     }
-    put_in_force(house, &old, config, registry);
+    put_in_force(house, config, registry);
     tracing::info!(by, changes = report.changes.len(), "the configuration was reloaded");
     for change in &report.changes {
         tracing::info!("{change}");
@@ -62,16 +62,14 @@ fn refused(house: &House, dry_run: bool, mistakes: &Mistakes) -> ReloadReport {
     ReloadReport { dry_run, changes: Vec::new(), errors }
 }
 
-fn put_in_force(house: &House, old: &Config, config: Config, registry: Registry) {
+fn put_in_force(house: &House, config: Config, registry: Registry) {
     let input = Input::Configured(engine_configuration(&config, &registry));
     house.0.sandboxes.follow(registry.in_force().map(AsRef::as_ref));
     *house.registry() = registry;
     house.0.inbox.put(Message::Input(input));
     house.0.inbox.put(Message::SetIdempotencyWindow(config.ingest.idempotency_ms));
     *house.0.doors.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(door_settings(&config));
-    if old.egress != config.egress {
-        house.0.dispatcher.reconfigure(dispatch_settings(&config, house.0.listen));
-    }
+    house.0.dispatcher.reconfigure(dispatch_settings(&config, house.0.listen));
     last_good::remember(&house.0.data_dir, &config);
     let mut status = house.0.configuration.lock().unwrap_or_else(PoisonError::into_inner);
     (status.last_reload_successful, status.last_error, status.loaded) = (true, None, wall_now());
@@ -87,16 +85,23 @@ async fn words(house: &House, plan: &Plan) -> Result<Vec<String>, Refusal> {
             numbers.into_iter().map(|number| number.map_or(0, of)).collect::<Vec<_>>()
         })
         .await?;
-    Ok(plan.changes.iter().zip(pending).map(|((_, words), pending)| words.replace("{pending}", &pending.to_string())).collect())
+    let in_words = |(words, pending): (&String, u32)| match (words.contains("{pending}"), pending) {
+        (true, pending) => words.replace("{pending}", &pending.to_string()),
+        (false, 0) => words.clone(),
+        (false, 1) => format!("{words}; 1 delivery is pending for it"),
+        (false, pending) => format!("{words}; {pending} deliveries are pending for it"),
+    };
+    Ok(plan.changes.iter().map(|(_, words)| words).zip(pending).map(in_words).collect())
 }
 
-fn settings_changes(old: &Config, new: &Config) -> Vec<String> {
+/// What changed outside of the webhooks. What takes a restart is compared with what the daemon started with, so it is told until the restart.
+fn settings_changes(old: &Config, new: &Config, started: &Config) -> Vec<String> {
     let mut changes = Vec::new();
     let needs_restart = [
-        ("[server] listen", old.server.listen != new.server.listen),
-        ("[server] admin_socket", old.server.admin_socket != new.server.admin_socket),
-        ("[server] data_dir", old.server.data_dir != new.server.data_dir),
-        ("[limits] max_connections", old.limits.max_connections != new.limits.max_connections),
+        ("[server] listen", started.server.listen != new.server.listen),
+        ("[server] admin_socket", started.server.admin_socket != new.server.admin_socket),
+        ("[server] data_dir", started.server.data_dir != new.server.data_dir),
+        ("[limits] max_connections", started.limits.max_connections != new.limits.max_connections),
     ];
     changes
         .extend(needs_restart.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| format!("{key} changed, which takes a restart")));

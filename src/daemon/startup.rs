@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -31,6 +31,7 @@ use crate::engine::{Effect, Engine, Input};
 use crate::limits;
 use crate::model::report::ConfigurationStatus;
 use crate::model::{PauseReason, WebhookNumber};
+use crate::server::events::BodyBudget;
 use crate::server::sandbox::{self, Sandboxes};
 use crate::server::{self, doors, metrics::Metrics};
 use crate::store::data_dir::DataDir;
@@ -49,14 +50,12 @@ type Store = Recovered<RealMedium, SledTable>;
 /// Opens everything. The doors are open when this returns.
 pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: &SyncSender<Event>) -> Result<Running, DaemonError> {
     let environment = Environment::of_process();
-    let Loaded { mut config, mistakes } = last_good::load(path, last_good, &environment)?;
-    if let Some(socket) = socket {
-        config.server.admin_socket = socket.to_owned();
-    }
+    let Loaded { config, mistakes } = last_good::load(path, last_good, &environment)?;
+    let admin_socket = socket.unwrap_or(&config.server.admin_socket).to_owned();
     open_files::raise(&config.limits);
     let data_dir = Arc::new(DataDir::take(&config.server.data_dir).map_err(DaemonError::failed)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::failed)?;
-    let (listener, admin) = runtime.block_on(bind(&config))?;
+    let (listener, admin) = runtime.block_on(bind(&config, &admin_socket))?;
     let listen = listener.local_addr().map_err(DaemonError::failed)?;
     let medium = Arc::new(RealMedium::open(&data_dir.journal()).map_err(DaemonError::failed)?);
     let mut store = open_store(&data_dir, &medium)?;
@@ -102,7 +101,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
         wheelhouse.run(&messages);
         Ok(())
     })?;
-    let parts = Parts { inbox, environment, lists, dispatcher, sandboxes, listen, warnings, clock, mistakes };
+    let parts = Parts { inbox, environment, lists, dispatcher, sandboxes, listen, admin_socket, warnings, clock, mistakes };
     let house = house(config, path, registry, parts);
     drop(runtime.spawn(write_pauses(house.clone(), pauses)));
     drop(runtime.spawn(watch_orphans(house.clone())));
@@ -119,13 +118,14 @@ struct Parts {
     dispatcher: Dispatcher,
     sandboxes: Sandboxes,
     listen: SocketAddr,
+    admin_socket: PathBuf,
     warnings: Vec<String>,
     clock: ScheduleClock,
     mistakes: Option<Mistakes>,
 }
 
 fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House {
-    let Parts { inbox, environment, lists, dispatcher, sandboxes, listen, warnings, clock, mistakes } = parts;
+    let Parts { inbox, environment, lists, dispatcher, sandboxes, listen, admin_socket, warnings, clock, mistakes } = parts;
     if mistakes.is_none() {
         last_good::remember(&config.server.data_dir, &config);
     }
@@ -135,6 +135,7 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
         last_reload_successful: mistakes.is_none(),
         last_error: mistakes.map(|mistakes| mistakes.to_string()),
     };
+    let config = Arc::new(config);
     House(Arc::new(Rooms {
         inbox,
         ingest_permits: Arc::new(Semaphore::new(limits::INGEST_PERMITS)),
@@ -142,9 +143,10 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
         registry: Mutex::new(registry),
         changes: tokio::sync::Mutex::new(()),
         doors: RwLock::new(Arc::new(reload::door_settings(&config))),
-        admin_socket: config.server.admin_socket.clone(),
+        admin_socket,
         data_dir: config.server.data_dir.clone(),
-        config: RwLock::new(Arc::new(config)),
+        config: RwLock::new(Arc::clone(&config)),
+        started_with: config,
         configuration: Mutex::new(configuration),
         environment,
         lists,
@@ -167,8 +169,10 @@ fn open_doors(runtime: &Runtime, listener: TcpListener, admin: UnixListener, hou
         (config.limits.max_connections, house.0.listen.ip().to_canonical().is_loopback())
     };
     let sandboxes = &house.0.sandboxes;
-    let router = server::listener_router(house.clone(), metrics, is_loopback).merge(sandbox::routes::routes(sandboxes.clone()));
-    let admin_router = server::admin_router(house.clone()).merge(sandbox::admin::routes(sandboxes.clone()));
+    let budget = BodyBudget::default();
+    let router =
+        server::listener_router(house.clone(), metrics, budget.clone(), is_loopback).merge(sandbox::routes::routes(sandboxes.clone()));
+    let admin_router = server::admin_router(house.clone(), budget).merge(sandbox::admin::routes(sandboxes.clone()));
     let doors = vec![
         runtime.spawn(doors::serve_listener(listener, router, max_connections, closed.clone())),
         runtime.spawn(doors::serve_admin(admin, admin_router, closed)),
@@ -177,7 +181,7 @@ fn open_doors(runtime: &Runtime, listener: TcpListener, admin: UnixListener, hou
 }
 
 /// Binds both doors; a socket that systemd passed is taken for the listener.
-async fn bind(config: &Config) -> Result<(TcpListener, UnixListener), DaemonError> {
+async fn bind(config: &Config, admin_socket: &Path) -> Result<(TcpListener, UnixListener), DaemonError> {
     let passed = listenfd::ListenFd::from_env().take_tcp_listener(0).map_err(DaemonError::failed)?;
     let listener = match passed {
         Some(listener) => {
@@ -186,7 +190,7 @@ async fn bind(config: &Config) -> Result<(TcpListener, UnixListener), DaemonErro
         }
         None => doors::bind_listener(config.server.listen).await.map_err(DaemonError::failed)?,
     };
-    let admin = doors::bind_admin_socket(&config.server.admin_socket).map_err(DaemonError::failed)?;
+    let admin = doors::bind_admin_socket(admin_socket).map_err(DaemonError::failed)?;
     Ok((listener, admin))
 }
 

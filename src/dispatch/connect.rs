@@ -25,7 +25,7 @@ use tokio_rustls::client::TlsStream;
 use super::address::{self, Refusal};
 use super::outcome;
 use super::progress::{ConnectionFacts, PROGRESS, Phase, Progress};
-use super::resolve::Names;
+use super::resolve::CurrentNames;
 use super::stream::{Io, OpenGuard, Socket, Stream};
 use crate::limits;
 use crate::model::OutcomeClass;
@@ -56,7 +56,7 @@ pub(super) fn fail<T>(class: OutcomeClass, sentence: String) -> Result<T, Connec
 /// Makes connections under one egress policy.
 #[derive(Clone)]
 pub struct Connector {
-    pub(super) names: Arc<Names>,
+    pub(super) names: CurrentNames,
     pub(super) tls: Arc<ClientConfig>,
     pub(super) has_roots: bool,
     pub(super) allow_networks: Arc<[IpNet]>,
@@ -112,7 +112,7 @@ impl Connector {
 
     async fn resolve(&self, host: &str, port: u16, progress: &Progress) -> Result<Vec<SocketAddr>, ConnectError> {
         let stopwatch = Stopwatch::start();
-        let result = self.names.addresses(host).await;
+        let result = self.names.get().addresses(host).await;
         if host.parse::<std::net::IpAddr>().is_err() {
             progress.note(Phase::Resolving, stopwatch);
         }

@@ -3,7 +3,7 @@
 //! * One deadline for the whole attempt, from the name to the last byte of the answer; the phase in which it passes tells what kind of time-out it was.
 //! * Redirects are not followed. A response must arrive whole: as long as its length says, or to its last chunk. A body is read up to [`limits::RESPONSE_READ_MAX`]; what is
 //!   longer is cut off by closing the connection, which does not change the outcome. So a success with an endless body is a success.
-//! * Connections are kept and used again, two idle ones an endpoint for half a minute. One that the receiver had closed before anything was
+//! * Connections are kept and used again, a few idle ones an endpoint ([`limits::IDLE_PER_HOST`]) for half a minute. One that the receiver had closed before anything was
 //!   written is replaced and not charged: the client sends such a request again by itself, and only such a one.
 //! * A pool belongs to one egress policy, because a connection made under one must not serve under another; reconfiguring drops all of them.
 //! * The daemon's own listener is never dialled, but for URLs of a sandbox (`/sandbox/<token>` and below), which have pools of their own: a connection to the listener
@@ -36,7 +36,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use self::connect::Connector;
 use self::progress::{ConnectionFacts, PROGRESS, Progress};
-use self::resolve::Names;
+use self::resolve::{CurrentNames, Names};
 use crate::limits;
 use crate::model::{EventId, Outcome, OutcomeClass, SandboxToken, Webhook, WebhookSpec};
 use crate::time::{UnixMillis, wall_now};
@@ -57,7 +57,7 @@ pub struct Job {
 }
 
 /// What holds for all attempts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DispatchSettings {
     /// Refuse `http:` URLs.
     pub require_https: bool,
@@ -82,7 +82,7 @@ struct Shared {
 
 struct Pools {
     settings: DispatchSettings,
-    names: Arc<Names>,
+    names: CurrentNames,
     by_policy: HashMap<Vec<IpNet>, HttpClient>,
     to_sandboxes: HashMap<Vec<IpNet>, HttpClient>,
 }
@@ -133,19 +133,23 @@ impl Dispatcher {
         let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let mut tls = versions.map_err(|error| DispatchError(error.to_string()))?.with_root_certificates(roots).with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let pools = Mutex::new(Pools { settings, names: Arc::new(names), by_policy: HashMap::new(), to_sandboxes: HashMap::new() });
+        let pools =
+            Mutex::new(Pools { settings, names: CurrentNames::new(names), by_policy: HashMap::new(), to_sandboxes: HashMap::new() });
         let shared = Shared { tls: Arc::new(tls), has_roots, open: Arc::default(), pools };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Takes new settings, reads the system's name servers and hosts again, and drops every idle connection. Attempts under way end under the settings that they began with.
+    /// Reads the system's name servers and hosts again, and takes new settings; where they differ, every idle connection is dropped. Attempts under way end under the settings
+    /// that they began with.
     pub fn reconfigure(&self, settings: DispatchSettings) {
         let names = Names::from_system();
         let mut pools = self.pools();
-        pools.settings = settings;
-        pools.clear();
+        if pools.settings != settings {
+            pools.settings = settings;
+            pools.clear();
+        }
         match names {
-            Ok(names) => pools.names = Arc::new(names),
+            Ok(names) => pools.names.replace(names),
             Err(error) => tracing::warn!(%error, "the name servers could not be read again; those known before stay in use"),
         }
     }
@@ -200,7 +204,7 @@ impl Dispatcher {
             pools.clear();
         }
         let client = client(Connector {
-            names: Arc::clone(&pools.names),
+            names: pools.names.clone(),
             tls: Arc::clone(&self.shared.tls),
             has_roots: self.shared.has_roots,
             allow_networks: Arc::from(allow_networks),

@@ -4,19 +4,45 @@
 //! machine's search domains are left out, for a URL names its host in full.
 
 use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::{Hosts, TokioResolver};
+use tokio::time::timeout;
 
 use super::connect::{ConnectError, fail};
 use super::outcome::with_causes;
 use crate::limits;
 use crate::model::OutcomeClass;
+
+/// The names that are in force; clones follow when they are replaced.
+#[derive(Clone)]
+pub struct CurrentNames(Arc<RwLock<Arc<Names>>>);
+
+impl CurrentNames {
+    /// These, until they are replaced.
+    #[must_use]
+    pub fn new(names: Names) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(names))))
+    }
+
+    /// Those in force.
+    #[must_use]
+    pub fn get(&self) -> Arc<Names> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on others are in force.
+    pub fn replace(&self, names: Names) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
+    }
+}
 
 /// Knows the names: the hosts file and the name servers, as they stood when it was made.
 pub struct Names {
@@ -54,7 +80,6 @@ impl Names {
         let attempts_max = usize::try_from(limits::IN_FLIGHT_MAX).unwrap_or(usize::MAX);
         *builder.options_mut() = options;
         let options = builder.options_mut();
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         // Every attempt may ask for both families at once; by default the 33rd question would be refused as too busy.
         options.max_active_requests = attempts_max.saturating_mul(2);
         // The zone may ask that "no such name" is remembered for a day. An owner who repairs it should not wait that long.
@@ -78,14 +103,9 @@ impl Names {
         if !known.is_empty() {
             return Ok(known);
         }
-        let error = match self.resolver.lookup_ip(name).await {
-            Ok(found) => {
-                let addresses = found.iter().take(limits::RESOLVED_ADDRESSES_MAX).collect::<Vec<_>>();
-                if !addresses.is_empty() {
-                    return Ok(addresses);
-                }
-                return fail(OutcomeClass::DnsNotFound, format!("the name {host} has no address"));
-            }
+        let error = match self.ask(&name).await {
+            Ok(addresses) if addresses.is_empty() => return fail(OutcomeClass::DnsNotFound, format!("the name {host} has no address")),
+            Ok(addresses) => return Ok(addresses),
             Err(error) => error,
         };
         if error.is_nx_domain() {
@@ -100,6 +120,38 @@ impl Names {
         }
     }
 
+    /// Asks for both families at once. As soon as one has addresses, the other is waited for only a little longer: there are zones whose servers never answer for the family
+    /// that they do not have.
+    async fn ask(&self, name: &Name) -> Result<Vec<IpAddr>, NetError> {
+        let (mut ipv4, mut ipv6) = (pin!(self.ask_for(name, RecordType::A)), pin!(self.ask_for(name, RecordType::AAAA)));
+        let answers = tokio::select! {
+            first = &mut ipv4 => {
+                let second = other_family(&first, ipv6).await;
+                [Some(first), second]
+            }
+            first = &mut ipv6 => {
+                let second = other_family(&first, ipv4).await;
+                [second, Some(first)]
+            }
+        };
+        let (mut addresses, mut failures) = (Vec::new(), Vec::new());
+        for answer in answers.into_iter().flatten() {
+            match answer {
+                Ok(found) => addresses.extend(found),
+                Err(error) => failures.push(error),
+            }
+        }
+        addresses.truncate(limits::RESOLVED_ADDRESSES_MAX);
+        // That a server failed says more than that it knows of no such addresses.
+        let failure = failures.into_iter().min_by_key(NetError::is_no_records_found);
+        failure.filter(|_| addresses.is_empty()).map_or(Ok(addresses), Err)
+    }
+
+    async fn ask_for(&self, name: &Name, kind: RecordType) -> Result<Vec<IpAddr>, NetError> {
+        let found = self.resolver.lookup(name.clone(), kind).await?;
+        Ok(found.answers().iter().filter_map(|record| record.data.ip_addr()).collect())
+    }
+
     fn in_hosts_file(&self, name: &Name) -> Vec<IpAddr> {
         [RecordType::A, RecordType::AAAA]
             .into_iter()
@@ -108,4 +160,15 @@ impl Names {
             .take(limits::RESOLVED_ADDRESSES_MAX)
             .collect()
     }
+}
+
+/// The answer for the other family; none when the first has addresses and the other does not come soon.
+async fn other_family(
+    first: &Result<Vec<IpAddr>, NetError>,
+    other: impl Future<Output = Result<Vec<IpAddr>, NetError>>,
+) -> Option<Result<Vec<IpAddr>, NetError>> {
+    if first.as_ref().is_ok_and(|addresses| !addresses.is_empty()) {
+        return timeout(Duration::from_millis(limits::DNS_OTHER_FAMILY_MS), other).await.ok();
+    }
+    Some(other.await)
 }

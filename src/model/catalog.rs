@@ -25,7 +25,10 @@ impl EventTypeName {
         let good =
             |segment: &&str| !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if segments.len() != 3 || !segments.iter().all(good) || text.len() > 128 {
-            return Err(format!("{text:?} is not an event type: expected channel.group.what in lower case, such as email.status.bounced"));
+            return Err(format!(
+                "{} is not an event type: expected channel.group.what in lower case, such as email.status.bounced",
+                super::shown(text)
+            ));
         }
         Ok(Self(text.into()))
     }
@@ -144,9 +147,10 @@ impl Catalog {
     /// The sentence for a name that is not in the catalogue.
     #[must_use]
     pub fn unknown_type(&self, wrong: &str) -> String {
+        let shown = super::shown(wrong);
         match self.nearest(wrong) {
-            Some(near) => format!("unknown event type {wrong:?}; did you mean {near:?}?"),
-            None => format!("unknown event type {wrong:?}; `hookwheel catalog` lists the types, and [[event_type]] adds one"),
+            Some(near) => format!("unknown event type {shown}; did you mean {near:?}?"),
+            None => format!("unknown event type {shown}; `hookwheel catalog` lists the types, and [[event_type]] adds one"),
         }
     }
 }

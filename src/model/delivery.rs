@@ -81,8 +81,12 @@ impl fmt::Display for DeliveryId {
 impl FromStr for DeliveryId {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is not a delivery id: expected dlv_ and 20 letters or digits, as `hookwheel deliveries list` shows them");
+        let wrong = || {
+            format!(
+                "{} is not a delivery id: expected dlv_ and 20 letters or digits, as `hookwheel deliveries list` shows them",
+                super::shown(text)
+            )
+        };
         let encoded = text.strip_prefix("dlv_").ok_or_else(wrong)?;
         let bytes = BASE32_NOPAD.decode(encoded.to_ascii_uppercase().as_bytes()).map_err(|_| wrong())?;
         let bytes: [u8; 12] = bytes.try_into().map_err(|_| wrong())?;

@@ -20,7 +20,7 @@ impl EventId {
     pub fn parse(text: &str) -> Result<Self, String> {
         let good = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
         if text.is_empty() || text.len() > 128 || !text.bytes().all(good) {
-            return Err(format!("{text:?} is not an id: expected 1 to 128 of A-Z a-z 0-9 _ -"));
+            return Err(format!("{} is not an id: expected 1 to 128 of A-Z a-z 0-9 _ -", super::shown(text)));
         }
         Ok(Self(text.into()))
     }

@@ -31,6 +31,15 @@ pub use selector::Selector;
 pub use token::{Token, TokenScope};
 pub use webhook::{Origin, Pause, PauseReason, Rate, SuccessRule, Webhook, WebhookId, WebhookNumber, WebhookSpec};
 
+/// Text of a client as a message repeats it: in quotes, escaped, and cut to [`SHOWN_CHARACTERS_MAX`](crate::limits::SHOWN_CHARACTERS_MAX), for it may be as long as a request.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    match text.char_indices().nth(crate::limits::SHOWN_CHARACTERS_MAX) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
 /// The entry of `known` that `wrong` was most likely meant to be, for a "did you mean".
 #[must_use]
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -47,7 +56,14 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{nearest, shown};
+
+    #[test]
+    fn what_is_repeated_is_quoted_and_short() {
+        assert_eq!(shown("a\"b"), r#""a\"b""#);
+        assert_eq!(shown(&"ä".repeat(60)), format!("\"{}\"", "ä".repeat(60)));
+        assert_eq!(shown(&"ä".repeat(8_000_000)), format!("\"{}\"…", "ä".repeat(60)));
+    }
 
     #[test]
     fn the_nearest_word_is_offered_and_a_far_one_is_not() {

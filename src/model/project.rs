@@ -17,7 +17,7 @@ impl Project {
     /// # Errors
     /// A sentence that says what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a project: expected a domain such as shop.example.com");
+        let wrong = || format!("{} is not a project: expected a domain such as shop.example.com", super::shown(text));
         let ascii = idna::domain_to_ascii_strict(text).map_err(|_| wrong())?;
         let is_address = ascii.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
         if !ascii.contains('.') || is_address || ascii.len() > 253 || ascii.ends_with('.') {

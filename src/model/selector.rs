@@ -21,7 +21,10 @@ impl Selector {
     /// A sentence that says which forms there are.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("{text:?} is not a selector: expected \"*\", \"email.*\", \"email.status.*\", \"*.status.delivered\" or an exact type")
+            format!(
+                "{} is not a selector: expected \"*\", \"email.*\", \"email.status.*\", \"*.status.delivered\" or an exact type",
+                super::shown(text)
+            )
         };
         let parts = text.split('.').collect::<Vec<_>>();
         let good = |part: &&str| {

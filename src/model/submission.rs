@@ -12,6 +12,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::{Catalog, EventId, EventType, FieldsHash, NewEvent, Project};
+use crate::limits::EVENT_MESSAGE_MAX;
 use crate::time::UnixMillis;
 
 /// Types whose address goes on the Black List, so that `data.email` must name it.
@@ -77,7 +78,11 @@ pub fn parse(text: &str, catalog: &Catalog, now: UnixMillis, fresh_id: impl FnOn
 }
 
 fn fields_of(text: &str) -> Result<Fields<'_>, String> {
-    let in_words = |error: serde_json::Error| if error.is_data() { format!("not an event: {error}") } else { format!("not JSON: {error}") };
+    let in_words = |error: serde_json::Error| {
+        let what = if error.is_data() { "an event" } else { "JSON" };
+        // It may name a field as long as a request.
+        format!("not {what}: {error}").chars().take(EVENT_MESSAGE_MAX).collect::<String>()
+    };
     // serde would also take an array with the values of the fields in their order.
     if !text.trim_start().starts_with('{') {
         serde_json::from_str::<IgnoredAny>(text).map_err(in_words)?;
@@ -88,7 +93,7 @@ fn fields_of(text: &str) -> Result<Fields<'_>, String> {
 
 /// RFC 3339, section 5.6, in the form that every client writes: a `T` between date and time, and an offset.
 fn check_timestamp(text: &str) -> Result<(), String> {
-    let wrong = || format!("{text:?} is not a timestamp: expected RFC 3339, such as 2026-11-23T10:00:00Z");
+    let wrong = || format!("{} is not a timestamp: expected RFC 3339, such as 2026-11-23T10:00:00Z", super::shown(text));
     let bytes = text.as_bytes();
     let shape = b"dddd-dd-ddTdd:dd:dd";
     let fits = |(byte, form): (&u8, &u8)| if *form == b'd' { byte.is_ascii_digit() } else { byte.eq_ignore_ascii_case(form) };

@@ -24,7 +24,7 @@ impl WebhookId {
     pub fn parse(text: &str) -> Result<Self, String> {
         let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if text.is_empty() || text.len() > 64 || !text.bytes().all(good) {
-            return Err(format!("{text:?} is not a webhook id: expected 1 to 64 of a-z 0-9 -"));
+            return Err(format!("{} is not a webhook id: expected 1 to 64 of a-z 0-9 -", super::shown(text)));
         }
         Ok(Self(text.into()))
     }
@@ -103,7 +103,7 @@ impl fmt::Display for SuccessRule {
     }
 }
 
-/// At most `count` attempts in every `per_ms` milliseconds.
+/// `count` attempts in every `per_ms` milliseconds, evenly; after a pause up to a tenth of them at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// How many, at least 1.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
 use axum::{Extension, Router};
@@ -25,6 +26,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt;
 
 use super::admin::Peer;
+use super::events::discard;
+use super::problem::Problem;
 use crate::limits;
 
 /// In a response's extensions: the connection is closed instead of answering.
@@ -111,7 +114,8 @@ pub fn bind_admin_socket(path: &Path) -> Result<UnixListener, DoorError> {
         Ok(metadata) if !metadata.file_type().is_socket() => return Err(DoorError::NotASocket(path.to_owned())),
         Ok(_) => refuse_unless_stale(path)?,
     }
-    let private = path.with_extension(format!("{}.new", std::process::id()));
+    // Hardly longer than the path itself, whose length has a bound that is not ours.
+    let private = path.with_file_name(format!(".{}", std::process::id()));
     remove_private(&private).map_err(socket_error)?;
     DirBuilder::new().mode(0o700).create(&private).map_err(socket_error)?;
     let fresh = private.join("s");
@@ -166,16 +170,30 @@ async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connections = Arc::new(Semaphore::new(max_connections));
+    let refusals = Arc::new(Semaphore::new(limits::REFUSALS_MAX));
     let graceful = GracefulShutdown::new();
-    while let Some(Ok(permit)) = unless_closing(&mut closing, Arc::clone(&connections).acquire_owned()).await {
-        match unless_closing(&mut closing, accept()).await {
-            None => break,
-            Some(Ok(stream)) => {
-                let router = router_for(&stream);
-                serve_connection(stream, router, &graceful, permit, Duration::from_millis(limits::REQUEST_HEADERS_TIMEOUT_MS));
+    while let Some(accepted) = unless_closing(&mut closing, accept()).await {
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                rest_after(&error).await;
+                continue;
             }
-            Some(Err(error)) => rest_after(&error).await,
-        }
+        };
+        let permit = match Arc::clone(&connections).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+                    refuse(stream, max_connections, permit);
+                    continue;
+                }
+                // So many are being refused that this one, and whoever comes behind it, waits.
+                let Some(Ok(permit)) = unless_closing(&mut closing, Arc::clone(&connections).acquire_owned()).await else { break };
+                permit
+            }
+        };
+        let router = router_for(&stream);
+        serve_connection(stream, router, &graceful, permit, Duration::from_millis(limits::REQUEST_HEADERS_TIMEOUT_MS));
     }
     // The accepting closure owns the listener: from here on connections are refused.
     drop(accept);
@@ -229,6 +247,26 @@ where
             },
             () = stays_silent(&spoke, patience) => tracing::debug!("a connection without a request was closed"),
         }
+        drop(permit);
+    });
+}
+
+/// Answers one request of a connection too many with `503`, whatever it asks for, and closes it.
+fn refuse<S>(stream: S, max_connections: usize, permit: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let answer = move |mut body: Body| async move {
+        discard(&mut body).await;
+        Problem::busy(format!("{max_connections} connections are open, and that is as many as there may be"), 1)
+    };
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().keep_alive(false);
+    let service = TowerToHyperService::new(Router::new().fallback(answer));
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    tokio::spawn(async move {
+        // What it does not ask in time is not answered.
+        drop(tokio::time::timeout(Duration::from_millis(limits::REFUSAL_TIMEOUT_MS), connection).await);
         drop(permit);
     });
 }

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
@@ -23,7 +23,7 @@ use super::problem::{ItemProblem, Problem};
 use super::tokens::{self, Door, Leave};
 use crate::limits;
 use crate::model::report::PublishedEvent;
-use crate::model::{EventId, NewEvent, submission};
+use crate::model::{EventId, NewEvent, shown, submission};
 use crate::time::{UnixMillis, wall_now};
 
 /// What the handler needs.
@@ -31,15 +31,46 @@ use crate::time::{UnixMillis, wall_now};
 pub struct EventsDoor<H> {
     /// The house.
     pub hallway: H,
-    /// Kibibytes of bodies that may be in memory at once.
-    pub body_budget: Arc<Semaphore>,
+    /// What it may hold of bodies.
+    pub budget: BodyBudget,
 }
 
-impl<H> EventsDoor<H> {
-    /// A door with a full budget.
-    #[must_use]
-    pub fn new(hallway: H) -> Self {
-        Self { hallway, body_budget: Arc::new(Semaphore::new(limits::REQUEST_BODIES_MAX / 1024)) }
+/// Bodies that may be in memory at once, whatever door they come through. Clones share it.
+#[derive(Clone)]
+pub struct BodyBudget(Arc<Semaphore>);
+
+impl Default for BodyBudget {
+    /// [`limits::REQUEST_BODIES_MAX`] bytes.
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(limits::REQUEST_BODIES_MAX / limits::REQUEST_BODY_STEP)))
+    }
+}
+
+/// A body's share of the budget: as much as has arrived of it, so that one that only says it is large keeps nobody out.
+struct Share<'a> {
+    budget: &'a BodyBudget,
+    taken: OwnedSemaphorePermit,
+}
+
+impl<'a> Share<'a> {
+    fn of(budget: &'a BodyBudget) -> Result<Self, Problem> {
+        Ok(Self { budget, taken: budget.steps(1)? })
+    }
+
+    /// Sees to it that the share is enough for a body of so many bytes.
+    fn grow_to(&mut self, bytes: usize) -> Result<(), Problem> {
+        let missing = bytes.div_ceil(limits::REQUEST_BODY_STEP).saturating_sub(self.taken.num_permits());
+        if missing > 0 {
+            self.taken.merge(self.budget.steps(missing)?);
+        }
+        Ok(())
+    }
+}
+
+impl BodyBudget {
+    fn steps(&self, count: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let count = u32::try_from(count).expect("limits::REQUEST_SIZE_MAX is far below 2^32");
+        Arc::clone(&self.0).try_acquire_many_owned(count).map_err(|_| Problem::busy("too many requests are being read at once", 1))
     }
 }
 
@@ -84,7 +115,7 @@ async fn receive<H: Hallway>(
     let settings = state.hallway.settings();
     let leave = tokens::judge(door, &settings.tokens, uri, headers)?;
     let form = form_of(headers)?;
-    let (text, budget) = read(&state.body_budget, body).await?;
+    let (text, budget) = read(&state.budget, body).await?;
     let (parsed, _budget) = if text.len() <= limits::INLINE_PARSE_MAX {
         (parse(&text, form, &settings, &leave), budget)
     } else {
@@ -148,49 +179,62 @@ fn problem_of(status: StatusCode, summary: String, errors: Vec<ItemProblem>, sha
 }
 
 fn form_of(headers: &HeaderMap) -> Result<Form, Problem> {
+    if let Some(coding) = headers.get(header::CONTENT_ENCODING).filter(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let shown = shown(&String::from_utf8_lossy(coding.as_bytes()));
+        let detail = format!("content-encoding: {shown} is not taken here: send the body as it is");
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
         "application/json" => Ok(Form::Json),
         "application/x-ndjson" | "application/ndjson" => Ok(Form::Ndjson),
         other => {
             let detail = format!(
-                "the content type {other:?} is not taken here: send application/json (an object or an array) or application/x-ndjson (one object a line)"
+                "the content type {} is not taken here: send application/json (an object or an array) or application/x-ndjson (one object a line)",
+                shown(other)
             );
             Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
         }
     }
 }
 
-/// Reads a body whose size is known to fit the budget; one of unknown size counts as the largest.
-async fn read(budget: &Arc<Semaphore>, body: &mut Body) -> Result<(String, OwnedSemaphorePermit), Problem> {
+/// Reads a body as far as it may go, and its share of the budget with it.
+async fn read(budget: &BodyBudget, body: &mut Body) -> Result<(String, OwnedSemaphorePermit), Problem> {
     let too_large = || {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the request has more than {} bytes; send fewer events at once", limits::REQUEST_SIZE_MAX),
         )
     };
-    let declared = body.size_hint().exact().map_or(limits::REQUEST_SIZE_MAX, |size| usize::try_from(size).unwrap_or(usize::MAX));
-    if declared > limits::REQUEST_SIZE_MAX {
+    if body.size_hint().exact().is_some_and(|declared| declared > limits::REQUEST_SIZE_MAX as u64) {
         return Err(too_large());
     }
-    let kibibytes = u32::try_from(declared.div_ceil(1024).max(1)).expect("limits::REQUEST_SIZE_MAX is far below 2^32");
-    let permit =
-        Arc::clone(budget).try_acquire_many_owned(kibibytes).map_err(|_| Problem::busy("too many requests are being read at once", 1))?;
+    let mut share = Share::of(budget)?;
+    let whole = async {
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let cut_short = |error| Problem::new(StatusCode::BAD_REQUEST, format!("the body did not arrive whole: {error}"));
+            let frame = frame.map_err(cut_short)?;
+            let Some(data) = frame.data_ref() else { continue };
+            let length = bytes.len() + data.len();
+            if length > limits::REQUEST_SIZE_MAX {
+                return Err(too_large());
+            }
+            share.grow_to(length)?;
+            bytes.extend_from_slice(data);
+        }
+        Ok(bytes)
+    };
     let too_slow = |_| {
         let detail = format!("the body did not arrive within {} s", limits::REQUEST_READ_TIMEOUT_MS / 1000);
         Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
     };
-    let whole = Limited::new(body, limits::REQUEST_SIZE_MAX).collect();
-    let collected = timeout(Duration::from_millis(limits::REQUEST_READ_TIMEOUT_MS), whole).await.map_err(too_slow)?;
-    let collected = collected.map_err(|error| match error.is::<LengthLimitError>() {
-        true => too_large(),
-        false => Problem::new(StatusCode::BAD_REQUEST, format!("the body did not arrive whole: {error}")),
-    })?;
-    let text = String::from_utf8(collected.to_bytes().into()).map_err(|error| {
+    let bytes = timeout(Duration::from_millis(limits::REQUEST_READ_TIMEOUT_MS), whole).await.map_err(too_slow)??;
+    let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Problem::new(StatusCode::BAD_REQUEST, format!("the body is not UTF-8: byte {at} does not belong there"))
     })?;
-    Ok((text, permit))
+    Ok((text, share.taken))
 }
 
 /// A request's events, still text.

@@ -2,6 +2,7 @@
 //!
 //! Histograms and attempts are counted as they happen; everything that the engine counts anyway is read from its status when somebody asks.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use prometheus_client::encoding::text::encode;
@@ -65,6 +66,9 @@ impl Metrics {
         };
         for class in OutcomeClass::ALL {
             drop(metrics.attempts.get_or_create(&[("outcome", class.as_str())]));
+            if let Some(reason) = class.blocked_reason() {
+                drop(metrics.egress_blocked.get_or_create(&[("reason", reason)]));
+            }
         }
         metrics.last_reload_successful.set(1);
         metrics.registered()
@@ -152,6 +156,32 @@ impl Metrics {
     }
 }
 
+/// OpenMetrics in the older text format of Prometheus (0.0.4): there a counter is named with its `_total` and an information with its `_info`, and units and the end are not told.
+#[must_use]
+pub fn in_prometheus_text(text: &str) -> String {
+    let suffix_of = |kind: &str| match kind {
+        "counter" => Some(("_total", "counter")),
+        "info" => Some(("_info", "gauge")),
+        _ => None,
+    };
+    let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect::<HashMap<_, _>>();
+    let mut older = String::with_capacity(text.len());
+    for line in text.lines() {
+        let words = line.splitn(4, ' ').collect::<Vec<_>>();
+        let written = match words.as_slice() {
+            ["#", "EOF" | "UNIT", ..] => continue,
+            ["#", what @ ("HELP" | "TYPE"), name, rest] => match kinds.get(name).and_then(|kind| suffix_of(kind)) {
+                Some((suffix, kind)) => format!("# {what} {name}{suffix} {}", if *what == "TYPE" { kind } else { rest }),
+                None => line.to_owned(),
+            },
+            _ => line.to_owned(),
+        };
+        older.push_str(&written);
+        older.push('\n');
+    }
+    older
+}
+
 fn seconds(milliseconds: u64) -> f64 {
     std::time::Duration::from_millis(milliseconds).as_secs_f64()
 }
@@ -233,5 +263,23 @@ mod tests {
             assert!(text.contains(&format!("\n{line}")), "{line} is missing in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_older_format_names_counters_in_full() {
+        let text = in_prometheus_text(&Metrics::new().render(&Status::default()));
+        for line in [
+            "# HELP hookwheel_events_accepted_total Events made durable.",
+            "# TYPE hookwheel_events_accepted_total counter",
+            "hookwheel_events_accepted_total 0",
+            "# TYPE hookwheel_build_info gauge",
+            "# TYPE hookwheel_pending_deliveries gauge",
+            "# TYPE hookwheel_attempt_duration_seconds histogram",
+            "hookwheel_egress_blocked_total{reason=\"own_listener\"} 0",
+            "# TYPE process_cpu_seconds_total counter",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line} is missing in\n{text}");
+        }
+        assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
     }
 }

@@ -12,12 +12,12 @@ pub mod tokens;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 
-use self::events::EventsDoor;
+use self::events::{BodyBudget, EventsDoor};
 use self::hallway::Hallway;
 use self::metrics::Metrics;
 use self::problem::Problem;
@@ -25,22 +25,22 @@ use self::tokens::Door;
 use crate::limits;
 
 /// What the TCP listener serves.
-pub fn listener_router<H: Hallway>(hallway: H, metrics: Arc<Metrics>, is_loopback: bool) -> Router {
+pub fn listener_router<H: Hallway>(hallway: H, metrics: Arc<Metrics>, budget: BodyBudget, is_loopback: bool) -> Router {
     let open = Router::new()
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz::<H>))
         .route("/metrics", get(render_metrics::<H>))
         .with_state((hallway.clone(), metrics));
-    with_events(open, hallway, Door::Listener { is_loopback })
+    with_events(open, EventsDoor { hallway, budget }, Door::Listener { is_loopback })
 }
 
 /// What the admin socket serves.
-pub fn admin_router<H: Hallway>(hallway: H) -> Router {
-    with_events(admin::routes(hallway.clone()), hallway, Door::AdminSocket)
+pub fn admin_router<H: Hallway>(hallway: H, budget: BodyBudget) -> Router {
+    with_events(admin::routes(hallway.clone()), EventsDoor { hallway, budget }, Door::AdminSocket)
 }
 
-fn with_events<H: Hallway>(router: Router, hallway: H, door: Door) -> Router {
-    let events = Router::new().route("/v1/events", post(events::publish::<H>)).with_state(EventsDoor::new(hallway));
+fn with_events<H: Hallway>(router: Router, events_door: EventsDoor<H>, door: Door) -> Router {
+    let events = Router::new().route("/v1/events", post(events::publish::<H>)).with_state(events_door);
     router
         .merge(events)
         .method_not_allowed_fallback(method_not_allowed)
@@ -56,10 +56,17 @@ async fn readyz<H: Hallway>(State((hallway, _)): State<(H, Arc<Metrics>)>) -> Re
     }
 }
 
-async fn render_metrics<H: Hallway>(State((hallway, metrics)): State<(H, Arc<Metrics>)>) -> Result<Response, Problem> {
+/// In the format that was asked for: OpenMetrics by name, else the older one, which everybody reads.
+async fn render_metrics<H: Hallway>(State((hallway, metrics)): State<(H, Arc<Metrics>)>, headers: HeaderMap) -> Result<Response, Problem> {
     let status = hallway.status().await?;
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, content_type)], metrics.render(&status)).into_response())
+    let text = metrics.render(&status);
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (content_type, text) = if accepted.into_iter().any(|accepted| accepted.contains("application/openmetrics-text")) {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+    } else {
+        ("text/plain; version=0.0.4; charset=utf-8", metrics::in_prometheus_text(&text))
+    };
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
 }
 
 async fn not_found(method: Method, uri: Uri) -> Problem {

@@ -37,7 +37,7 @@ impl Directory {
         let name = format!("hookwheel-demo-{}", data_encoding::BASE32_NOPAD.encode(&bits).to_ascii_lowercase());
         let usual = std::path::absolute(std::env::temp_dir())?.join(&name);
         // A Unix socket has to fit below it.
-        let fits = usual.join("admin.sock.0000000.new/s").as_os_str().len() <= SOCKET_PATH_LENGTH_MAX;
+        let fits = usual.join(".0000000/s").as_os_str().len() <= SOCKET_PATH_LENGTH_MAX;
         let path = if fits { usual } else { Path::new("/tmp").join(name) };
         DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}; TMPDIR names another directory for temporary files", path.display()))

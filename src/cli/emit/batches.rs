@@ -23,12 +23,20 @@ pub(super) enum Unreadable {
     Io(io::Error),
     /// This line is longer than a request may be.
     TooLong(u64),
+    /// This line is no text.
+    NotText {
+        /// Its number.
+        line: u64,
+        /// The first byte that does not belong there, from 1.
+        byte: usize,
+    },
 }
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(formatter, "can't read on: {error}"),
+            Self::NotText { byte, .. } => write!(formatter, "not UTF-8: byte {byte} of this line does not belong there"),
             Self::TooLong(_) => write!(formatter, "longer than {EMIT_BATCH_BYTES} bytes: is this file one JSON object a line?"),
         }
     }
@@ -122,6 +130,9 @@ impl<R: Read> Batches<R> {
                 line.drain(..3);
             }
             if self.line_number >= self.from_line && !line.trim_ascii().is_empty() {
+                if let Err(error) = std::str::from_utf8(&line) {
+                    return Err(Unreadable::NotText { line: self.line_number, byte: error.valid_up_to() + 1 });
+                }
                 return Ok(Some(line));
             }
         }

@@ -71,8 +71,8 @@ pub(super) fn send_all(post: &mut impl Post, name: &str, batches: &mut Batches<i
         let batch = match batches.next() {
             Ok(Some(batch)) => batch,
             Ok(None) => return Ok(totals),
-            Err(Unreadable::TooLong(line)) => {
-                return Err(Failure::Refused(format!("{name}:{line}: {}", Unreadable::TooLong(line))).and(&go_on(line, &totals)));
+            Err(bad @ (Unreadable::TooLong(line) | Unreadable::NotText { line, .. })) => {
+                return Err(Failure::Refused(format!("{name}:{line}: {bad}")).and(&go_on(line, &totals)));
             }
             Err(Unreadable::Io(error)) => {
                 return Err(Failure::Refused(format!("{name}: {}", Unreadable::Io(error))).and(&so_far(&totals)));

@@ -186,7 +186,10 @@ async fn no_more_idle_connections_are_kept_than_the_limit() {
         assert_eq!(attempt.await.unwrap(), OutcomeClass::Success);
     }
     becomes(&dispatcher, |open| open <= limits::IDLE_PER_HOST).await;
+    let kept = dispatcher.shared.open.load(Ordering::Relaxed);
     dispatcher.reconfigure(DispatchSettings::default());
+    assert_eq!(dispatcher.shared.open.load(Ordering::Relaxed), kept, "nothing changed, so nothing is dropped");
+    dispatcher.reconfigure(DispatchSettings { require_https: true, ..DispatchSettings::default() });
     becomes(&dispatcher, |open| open == 0).await;
 }
 

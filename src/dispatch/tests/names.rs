@@ -14,6 +14,8 @@ use tokio::net::UdpSocket;
 #[derive(Clone)]
 enum Say {
     Addresses(Vec<&'static str>),
+    /// And nothing at all to a question for IPv6 addresses.
+    OnlyAddresses(Vec<&'static str>),
     Code(ResponseCode),
     Nothing,
 }
@@ -39,13 +41,14 @@ fn answer(question: &Message, say: &Say) -> Option<Message> {
     match say {
         Say::Nothing => return None,
         Say::Code(code) => answer.metadata.response_code = *code,
-        Say::Addresses(addresses) if query.query_type() == RecordType::A => {
+        Say::OnlyAddresses(_) if query.query_type() != RecordType::A => return None,
+        Say::Addresses(addresses) | Say::OnlyAddresses(addresses) if query.query_type() == RecordType::A => {
             for address in addresses {
                 let data = RData::A(address.parse::<Ipv4Addr>().unwrap().into());
                 answer.add_answer(Record::from_rdata(query.name().clone(), 60, data));
             }
         }
-        Say::Addresses(_) => {}
+        Say::Addresses(_) | Say::OnlyAddresses(_) => {}
     }
     answer.add_query(query);
     Some(answer)
@@ -79,6 +82,14 @@ async fn of_a_mixed_answer_only_what_may_be_dialled_is_dialled() {
     assert_eq!(outcome.class, OutcomeClass::AddressRefused, "{outcome:?}");
     assert!(outcome.sentence.starts_with("mixed.example is 10.0.0.1, a private"), "{outcome:?}");
     assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_zone_that_is_silent_about_the_other_family_is_not_waited_for() {
+    let (receiver, _) = obedient().await;
+    let url = format!("http://silent.example:{}/", receiver.port());
+    let outcome = asking(Say::OnlyAddresses(vec!["127.0.0.1"]), "").await.attempt(job_with(&url, |spec| spec.timeout_ms = 2000)).await;
+    assert_eq!(outcome.class, OutcomeClass::Success, "{outcome:?}");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use crate::model::report::{
     WebhookSummary,
 };
 use crate::model::{Catalog, DeliveryId, DeliveryState, EventId, EventTypeName, NewEvent, Origin, Project, Token, WebhookId};
+use crate::server::events::BodyBudget;
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::metrics::Metrics;
 use crate::server::{admin_router, doors, listener_router};
@@ -249,11 +250,12 @@ impl Doors {
         let listener = doors::bind_listener("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let admin = doors::bind_admin_socket(&socket).unwrap();
         let address = listener.local_addr().unwrap();
-        let router = listener_router(house.clone(), Arc::new(Metrics::new()), is_loopback);
+        let budget = BodyBudget::default();
+        let router = listener_router(house.clone(), Arc::new(Metrics::new()), budget.clone(), is_loopback);
         let (closing, closed) = watch::channel(false);
         let tasks = [
             tokio::spawn(doors::serve_listener(listener, router, max_connections, closed.clone())),
-            tokio::spawn(doors::serve_admin(admin, admin_router(house.clone()), closed)),
+            tokio::spawn(doors::serve_admin(admin, admin_router(house.clone(), budget), closed)),
         ];
         Self { house: house.clone(), address, socket, closing, tasks, _directory: directory }
     }
