@@ -25,6 +25,7 @@
 //! Segments are kept for ever (no retention), finished deliveries are listed from the newest two segments only, a full disk ends the daemon
 //! (what was acknowledged is safe), and there is no backup command.
 
+pub mod blacklist;
 pub mod data_dir;
 pub mod fact;
 pub mod history;

@@ -28,6 +28,7 @@ fn accepted(number: u64, body_size: usize) -> Fact {
         project: Project::parse("müller-bücher.example").unwrap(),
         accepted: UnixMillis(number),
         fields_hash: [7; 16],
+        blacklisted: number.is_multiple_of(3).then(|| Address::parse("user@example.com").unwrap()),
         body: vec![b'x'; body_size].into(),
         deliveries: vec![WebhookNumber(1), WebhookNumber(300)],
         overflowed: vec![WebhookNumber(u32::MAX)],
