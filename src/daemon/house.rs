@@ -19,8 +19,8 @@ use crate::engine::{Engine, Input, Reply, matching};
 use crate::limits;
 use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
-    BlacklistQuery, ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryPage, ExplainedWebhook, Explanation, PublishedEvent, ReloadReport, Status,
-    StoreStatus, WebhookDetail, WebhookSummary,
+    BlacklistQuery, ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryPage, ExplainedWebhook, Explanation, PublishedEvent,
+    ReloadReport, Status, StoreStatus, WebhookDetail, WebhookSummary,
 };
 use crate::model::{Address, DeliveryId, EventTypeName, NewEvent, Pause, PauseReason, Project, Remark, Webhook, WebhookId, WebhookNumber};
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};

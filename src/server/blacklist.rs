@@ -63,10 +63,7 @@ async fn import<H: Hallway>(
     Ok(Json(hallway.blacklist_import(project, entries).await?))
 }
 
-async fn find<H: Hallway>(
-    State(hallway): State<H>,
-    path: Result<Path<(String, String)>, PathRejection>,
-) -> Result<Json<Entry>, Problem> {
+async fn find<H: Hallway>(State(hallway): State<H>, path: Result<Path<(String, String)>, PathRejection>) -> Result<Json<Entry>, Problem> {
     let (project, address) = named(path)?;
     Ok(Json(hallway.blacklist_entry(project, address).await?))
 }

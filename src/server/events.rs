@@ -22,8 +22,8 @@ use super::hallway::{DoorSettings, Hallway, Publication};
 use super::problem::{ItemProblem, Problem};
 use super::tokens::{self, Door, Leave};
 use crate::limits;
-use crate::model::report::PublishedEvent;
 use crate::model::blacklist::Reason;
+use crate::model::report::PublishedEvent;
 use crate::model::{EventId, NewEvent, submission};
 use crate::time::{UnixMillis, wall_now};
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
-    BlacklistQuery, DeliveryDetail, DeliveryFilter, DeliveryPage, Explanation, PublishedEvent, ReloadReport, Status, WebhookDetail, WebhookSummary,
+    BlacklistQuery, DeliveryDetail, DeliveryFilter, DeliveryPage, Explanation, PublishedEvent, ReloadReport, Status, WebhookDetail,
+    WebhookSummary,
 };
 use crate::model::{Address, Catalog, DeliveryId, EventId, EventTypeName, NewEvent, Project, Remark, Token, WebhookId};
 

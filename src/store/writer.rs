@@ -310,7 +310,8 @@ impl<M: Medium, T: Table> Writer<M, T> {
         let mut facts = Vec::with_capacity(batch.len());
         let mut settled = Vec::with_capacity(batch.len());
         for (proposal, verdict) in batch.into_iter().zip(verdicts) {
-            let Proposal { id, id_by_client, event_type, project, fields_hash, body, blacklisted, accepted, deliveries, overflowed } = proposal;
+            let Proposal { id, id_by_client, event_type, project, fields_hash, body, blacklisted, accepted, deliveries, overflowed } =
+                proposal;
             let verdict = match verdict {
                 Verdict::Conflict => Verdict::Conflict,
                 _ if conflict => Verdict::NotKept,

@@ -82,7 +82,9 @@ fn canonical_local_part(text: &str) -> Result<String, String> {
     let local = match text.strip_prefix('"') {
         Some(quoted) => requoted(&unquoted(quoted)?),
         None if is_dot_string(text) => text.to_owned(),
-        None => return Err("before the @ only letters, digits, single dots and !#$%&'*+-/=?^_`{|}~ may stand without quotation marks".into()),
+        None => {
+            return Err("before the @ only letters, digits, single dots and !#$%&'*+-/=?^_`{|}~ may stand without quotation marks".into());
+        }
     };
     if local.len() > ADDRESS_LOCAL_PART_MAX {
         return Err(format!("{} bytes stand before the @, at most {ADDRESS_LOCAL_PART_MAX} may", local.len()));
@@ -244,7 +246,9 @@ mod tests {
             if let Ok(address) = Address::parse(&text) {
                 prop_assert_eq!(&Address::parse(address.as_str()), &Ok(address.clone()), "{}", text);
                 prop_assert_eq!(&Address::parse(&address.to_line()), &Ok(address.clone()), "{}", text);
-                prop_assert!(!address.to_line().starts_with(['#', '{']));
+                let line = address.to_line();
+                let stands_alone = !line.starts_with(['#', '{']);
+                prop_assert!(stands_alone, "{}", line);
             }
         }
 

@@ -150,7 +150,9 @@ impl Remark {
     pub fn parse(text: &str) -> Result<Self, String> {
         let length = text.chars().count();
         if length == 0 || length > REMARK_LENGTH_MAX || text.chars().any(char::is_control) {
-            return Err(format!("expected one line of 1 to {REMARK_LENGTH_MAX} letters; there are {length}, line breaks and tabs included"));
+            return Err(format!(
+                "expected one line of 1 to {REMARK_LENGTH_MAX} letters; there are {length}, line breaks and tabs included"
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -253,7 +255,8 @@ mod tests {
             assert_eq!(serde_json::from_str::<Entry>(&json).unwrap(), entry, "{json}");
             assert_eq!(line(&json), Ok(Some(entry)), "{json}");
         }
-        for (reason, source, note) in [(0, Some("a b"), None), (0, None, Some("x")), (2, None, None), (3, None, None), (2, Some(""), None)] {
+        for (reason, source, note) in [(0, Some("a b"), None), (0, None, Some("x")), (2, None, None), (3, None, None), (2, Some(""), None)]
+        {
             assert!(Cause::from_parts(reason, source, note).is_err());
         }
     }

@@ -9,10 +9,12 @@ use tokio::task::JoinHandle;
 use crate::limits;
 use crate::model::blacklist::{BlacklistPage, Cause, Entry, Imported};
 use crate::model::report::{
-    BlacklistQuery, DeliveryDetail, DeliveryFilter, DeliveryPage, DeliverySummary, Explanation, PublishedEvent, ReloadReport, Status, WebhookDetail,
-    WebhookSummary,
+    BlacklistQuery, DeliveryDetail, DeliveryFilter, DeliveryPage, DeliverySummary, Explanation, PublishedEvent, ReloadReport, Status,
+    WebhookDetail, WebhookSummary,
 };
-use crate::model::{Address, Catalog, DeliveryId, DeliveryState, EventId, EventTypeName, NewEvent, Origin, Project, Remark, Token, WebhookId};
+use crate::model::{
+    Address, Catalog, DeliveryId, DeliveryState, EventId, EventTypeName, NewEvent, Origin, Project, Remark, Token, WebhookId,
+};
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::metrics::Metrics;
 use crate::server::{admin_router, doors, listener_router};

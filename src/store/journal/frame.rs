@@ -23,8 +23,8 @@ use bincode::{BorrowDecode, Encode};
 
 use crate::model::blacklist::{Cause, Entry};
 use crate::model::{
-    Address, Attempt, DeliveryKey, EventId, EventTypeName, Locator, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes, Project,
-    Secret, Sequence, WebhookId, WebhookNumber,
+    Address, Attempt, DeliveryKey, EventId, EventTypeName, Locator, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes,
+    Project, Secret, Sequence, WebhookId, WebhookNumber,
 };
 use crate::store::fact::{Accepted, Attempted, BlacklistAction, BlacklistChange, Cancelled, Fact, WebhookState};
 use crate::time::UnixMillis;
@@ -330,12 +330,9 @@ impl<'a> Record<'a> {
                 BlacklistAction::List(entries) => {
                     Self::Listed { project: project.as_str(), entries: entries.iter().map(EntryRecord::of).collect() }
                 }
-                BlacklistAction::Remove { at, by, addresses } => Self::Unlisted {
-                    project: project.as_str(),
-                    at: at.0,
-                    by,
-                    addresses: addresses.iter().map(Address::as_str).collect(),
-                },
+                BlacklistAction::Remove { at, by, addresses } => {
+                    Self::Unlisted { project: project.as_str(), at: at.0, by, addresses: addresses.iter().map(Address::as_str).collect() }
+                }
             },
         }
     }

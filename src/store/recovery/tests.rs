@@ -1,5 +1,6 @@
 //! Opening stores in real directories, as they are left by crashes and by disks. It holds what the tests have in common.
 
+mod blacklist;
 mod damage;
 mod opening;
 mod view;

@@ -453,9 +453,13 @@ mod tests {
     fn black_list_rows_survive_their_bytes() {
         let (project, address) = (Project::parse("shop.example.com").unwrap(), Address::parse("user@example.com").unwrap());
         let key = blacklist_key(&project, &address);
-        for (reason, source, note) in
-            [(0, Some("evt_1"), None), (0, None, None), (1, Some("e"), None), (2, Some("uid 0"), None), (2, Some("uid 0"), Some("hello, 世界"))]
-        {
+        for (reason, source, note) in [
+            (0, Some("evt_1"), None),
+            (0, None, None),
+            (1, Some("e"), None),
+            (2, Some("uid 0"), None),
+            (2, Some("uid 0"), Some("hello, 世界")),
+        ] {
             let row = BlacklistRow { since: UnixMillis(7), cause: Cause::from_parts(reason, source, note).unwrap() };
             let value = row.to_value(&key);
             assert_eq!(BlacklistRow::from_value(&key, &value), Ok(row));
