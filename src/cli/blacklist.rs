@@ -118,7 +118,7 @@ pub(super) struct Several {
 #[command(after_help = "\
 Examples:
   hookwheel blacklist add shop.example.com user@example.com other@example.com
-  hookwheel blacklist add shop.example.com user@example.com --note 'asked by phone'")]
+  hookwheel blacklist add shop.example.com user@example.com --note 'complaint'")]
 pub(super) struct Add {
     #[command(flatten)]
     several: Several,
@@ -366,7 +366,14 @@ mod tests {
     #[test]
     fn a_list_has_one_line_an_address_and_says_how_to_go_on() {
         let page = BlacklistPage { next: Some(Address::parse("cleo@example.com").unwrap()), entries: entries() };
-        insta::assert_snapshot!(render_page(&page, &project(), &PIPE), @"");
+        insta::assert_snapshot!(render_page(&page, &project(), &PIPE), @"
+        ADDRESS              REASON        SINCE       BY               NOTE
+        anna@müller.example  bounced       5 min ago   order-17-bounce
+        ben@example.com      operator      3 days ago  uid 0            asked <U+202E>by phone
+        cleo@example.com     unsubscribed  3 days ago
+
+        more follow behind cleo@example.com: name it with --after, or a larger --limit
+        ");
         let nobody = BlacklistPage { entries: Vec::new(), next: None };
         assert_eq!(render_page(&nobody, &project(), &PIPE), "nobody is on the Black List of shop.example.com\n");
     }
@@ -374,7 +381,21 @@ mod tests {
     #[test]
     fn an_entry_says_why_and_since_when() {
         let text = entries().iter().map(|entry| render_entry(entry, &project(), &PIPE)).collect::<String>();
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @"
+        anna@müller.example is on the Black List of shop.example.com
+          reason  bounced
+          since   5 min ago, 2026-11-23T09:55:00.000Z
+          event   order-17-bounce
+        ben@example.com is on the Black List of shop.example.com
+          reason  operator
+          since   3 days ago, 2026-11-20T10:00:00.000Z
+          by      uid 0
+          note    asked <U+202E>by phone
+        cleo@example.com is on the Black List of shop.example.com
+          reason  unsubscribed
+          since   3 days ago, 2026-11-20T10:00:00.000Z
+          event   not known
+        ");
     }
 
     #[test]

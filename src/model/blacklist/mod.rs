@@ -193,7 +193,7 @@ impl Entry {
             let entry = serde_json::from_str::<EntryLine>(line).map_err(|error| format!("not an entry: {error}"))?;
             return entry.into_entry(now, by).map(Some);
         }
-        let address = Address::parse(line).map_err(|error| match line.rsplit_once('@') {
+        let address = Address::parse(line).map_err(|error| match line.split_once('@') {
             Some((_, behind)) if behind.contains([',', ';', '\t', ' ']) => {
                 format!("{error}; a line has one address and no further columns")
             }

@@ -73,7 +73,7 @@ async fn a_spelling_mistake_is_never_answered_not_listed() {
         ("GET", "/v1/blacklist/shop.example.com/%ff@example.com", "UTF-8"),
         ("GET", "/v1/blacklist/localhost/user@example.com", "is not a project"),
         ("PUT", "/v1/blacklist/localhost/user@example.com", "is not a project"),
-        ("DELETE", "/v1/blacklist/shop.example.com/user@@", "no domain behind the @"),
+        ("DELETE", "/v1/blacklist/shop.example.com/user@@", "before the @"),
         ("GET", "/v1/blacklist/localhost", "is not a project"),
         ("GET", "/v1/blacklist/shop.example.com?after=user", "there is no @"),
         ("GET", "/v1/blacklist/shop.example.com?page=2", "page"),
