@@ -109,6 +109,17 @@ pub const BATCH_BYTES_MAX: u64 = 40 * 1024 * 1024;
 /// Finished deliveries of the newest segments that are listed from memory.
 pub const RECENT_FINISHED_MAX: usize = 200_000;
 
+/// Bytes before the `@` of a mail address (RFC 5321, 4.5.3.1.1).
+pub const ADDRESS_LOCAL_PART_MAX: usize = 64;
+/// Bytes of a mail address: the local part, the `@`, and the longest name that fits DNS.
+pub const ADDRESS_LENGTH_MAX: usize = ADDRESS_LOCAL_PART_MAX + 1 + 253;
+/// Letters of what is no mail address that an error message repeats.
+pub const ADDRESS_SHOWN_MAX: usize = 100;
+/// Letters of an operator's name, or of a note, in a Black List.
+pub const REMARK_LENGTH_MAX: usize = 200;
+/// Entries of one request that imports into a Black List.
+pub const BLACKLIST_IMPORT_MAX: usize = 10_000;
+
 /// `Retry-After` puts an attempt at most this much later than the schedule would.
 pub const RETRY_AFTER_EXTRA_MAX_MS: u64 = 3_600_000;
 /// The longest interval a schedule may name.
@@ -242,6 +253,11 @@ const _: () = assert!(PENDING_DEFAULT <= PENDING_MAX && PENDING_PER_WEBHOOK_DEFA
 const _: () = assert!(BATCH_BYTES_MAX < SEGMENT_SIZE, "a batch never spans segments");
 const _: () = assert!(FRAME_PAYLOAD_MAX as u64 <= BATCH_BYTES_MAX);
 const _: () = assert!(REQUEST_SIZE_MAX as u64 * 2 <= BATCH_BYTES_MAX, "a full request fits into one batch");
+const _: () = assert!(
+    BULK_SLICE_KEYS * (ADDRESS_LENGTH_MAX + 2 * 4 * REMARK_LENGTH_MAX + 64) <= FRAME_PAYLOAD_MAX,
+    "a slice of an import fits into one frame, however long its remarks are"
+);
+const _: () = assert!(EMIT_BATCH_EVENTS <= BLACKLIST_IMPORT_MAX, "what `blacklist import` sends in one request is taken");
 const _: () = assert!(SANDBOX_BODY_READ_MAX >= 2 * EVENT_SIZE_MAX, "every delivered body can be read whole, and so be checked");
 const _: () = assert!(SANDBOX_BODY_READ_MAX <= SANDBOX_BODIES_MAX);
 const _: () = assert!((SANDBOX_REQUESTS_KEPT * (SANDBOX_BODY_KEPT_MAX + SANDBOX_HEADERS_KEPT_MAX + 4096)) as u64 <= SANDBOX_SIZE_MAX);

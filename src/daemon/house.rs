@@ -17,14 +17,17 @@ use crate::dispatch::Dispatcher;
 use crate::engine::lanes::{Lane, Tally};
 use crate::engine::{Engine, Input, Reply, matching};
 use crate::limits;
+use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
-    ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryPage, ExplainedWebhook, Explanation, PublishedEvent, ReloadReport, Status,
-    StoreStatus, WebhookDetail, WebhookSummary,
+    BlacklistQuery, ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryPage, ExplainedWebhook, Explanation, PublishedEvent,
+    ReloadReport, Status, StoreStatus, WebhookDetail, WebhookSummary,
 };
-use crate::model::{DeliveryId, EventTypeName, NewEvent, Pause, PauseReason, Project, Webhook, WebhookId, WebhookNumber};
+use crate::model::{Address, DeliveryId, EventTypeName, NewEvent, Pause, PauseReason, Project, Remark, Webhook, WebhookId, WebhookNumber};
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::sandbox::Sandboxes;
+use crate::store::blacklist::Blacklist;
 use crate::store::fact::{Fact, WebhookState};
+use crate::store::view::sled::SledTable;
 use crate::store::writer::WriterStatus;
 use crate::time::{ScheduleClock, UnixMillis, wall_now};
 
@@ -56,6 +59,8 @@ pub(super) struct Rooms {
     pub(super) environment: Environment,
     /// Reads lists and single deliveries.
     pub(super) lists: Lists,
+    /// Who must not be mailed.
+    pub(super) blacklist: Blacklist<SledTable>,
     /// Posts deliveries.
     pub(super) dispatcher: Dispatcher,
     /// Test receivers.
@@ -127,7 +132,7 @@ impl House {
     }
 
     /// Sends a message under an operator's permit and waits for what it brings. The permit goes with the message: a client that goes away while it waits gives nothing back.
-    async fn operate<T>(
+    pub(super) async fn operate<T>(
         &self,
         message: impl FnOnce(OwnedSemaphorePermit) -> Message,
         answered: oneshot::Receiver<T>,
@@ -401,6 +406,22 @@ impl Hallway for House {
         };
         let webhooks = registry.in_force().map(explain).collect();
         Ok(Explanation { event_type, project, webhooks })
+    }
+
+    async fn blacklist(&self, project: Project, query: BlacklistQuery) -> Result<BlacklistPage, Refusal> {
+        super::blacklist::page(self, project, query).await
+    }
+
+    async fn blacklist_entry(&self, project: Project, address: Address) -> Result<Entry, Refusal> {
+        super::blacklist::find(self, project, address).await
+    }
+
+    async fn blacklist_import(&self, project: Project, entries: Vec<Entry>) -> Result<Imported, Refusal> {
+        super::blacklist::list(self, project, entries).await
+    }
+
+    async fn blacklist_remove(&self, project: Project, address: Address, by: Remark) -> Result<(), Refusal> {
+        super::blacklist::remove(self, project, address, by).await
     }
 
     async fn reload(&self, dry_run: bool, by: String) -> Result<ReloadReport, Refusal> {

@@ -13,6 +13,7 @@
 //! Threads: the engine's, the writer's, the senders', one for signals, tokio's workers. When engine or writer end unasked, by a failed disk or a panic, the
 //! process ends: the next start is the tested way back.
 
+mod blacklist;
 mod house;
 mod last_good;
 mod lists;

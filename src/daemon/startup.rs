@@ -34,6 +34,7 @@ use crate::model::{PauseReason, WebhookNumber};
 use crate::server::events::BodyBudget;
 use crate::server::sandbox::{self, Sandboxes};
 use crate::server::{self, doors, metrics::Metrics};
+use crate::store::blacklist::Blacklist;
 use crate::store::data_dir::DataDir;
 use crate::store::fact::Fact;
 use crate::store::journal::JournalOptions;
@@ -75,6 +76,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let inbox = Inbox(inbox);
     let (orders, writer_inbox) = sync_channel(limits::WRITER_INBOX);
     let store_writer = Writer::new(store.journal, store.view, store.history, config.ingest.idempotency_ms);
+    let blacklist = store_writer.blacklist().clone();
     let writer = spawn_writer(store_writer, writer_inbox, inbox.clone(), clock, Arc::clone(&data_dir), events.clone())?;
     checkpoint_regularly(&lists.table, &data_dir, events.clone())?;
     let outbound = Outbound {
@@ -101,7 +103,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
         wheelhouse.run(&messages);
         Ok(())
     })?;
-    let parts = Parts { inbox, environment, lists, dispatcher, sandboxes, listen, admin_socket, warnings, clock, mistakes };
+    let parts = Parts { inbox, environment, lists, blacklist, dispatcher, sandboxes, listen, admin_socket, warnings, clock, mistakes };
     let house = house(config, path, registry, parts);
     drop(runtime.spawn(write_pauses(house.clone(), pauses)));
     drop(runtime.spawn(watch_orphans(house.clone())));
@@ -115,6 +117,7 @@ struct Parts {
     inbox: Inbox,
     environment: Environment,
     lists: Lists,
+    blacklist: Blacklist<SledTable>,
     dispatcher: Dispatcher,
     sandboxes: Sandboxes,
     listen: SocketAddr,
@@ -125,7 +128,7 @@ struct Parts {
 }
 
 fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House {
-    let Parts { inbox, environment, lists, dispatcher, sandboxes, listen, admin_socket, warnings, clock, mistakes } = parts;
+    let Parts { inbox, environment, lists, blacklist, dispatcher, sandboxes, listen, admin_socket, warnings, clock, mistakes } = parts;
     if mistakes.is_none() {
         last_good::remember(&config.server.data_dir, &config);
     }
@@ -150,6 +153,7 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
         configuration: Mutex::new(configuration),
         environment,
         lists,
+        blacklist,
         dispatcher,
         sandboxes,
         listen,

@@ -14,7 +14,7 @@ use crate::engine::{AttemptRecord, Effect, Engine, Input, Reply, Send, Ticket};
 use crate::limits;
 use crate::model::{NewEvent, PauseReason, WebhookNumber};
 use crate::server::metrics::Metrics;
-use crate::store::fact::{Attempted, Cancelled, Fact};
+use crate::store::fact::{Attempted, BlacklistChange, Cancelled, Fact};
 use crate::store::writer::{Answer, Order, WriterStatus};
 use crate::time::{ScheduleClock, Stopwatch, UnixMillis};
 
@@ -41,6 +41,15 @@ pub(super) enum Message {
         /// Told when they are.
         done: oneshot::Sender<()>,
         /// Given back then, and not before: whoever asked may be gone by now, the order is not.
+        permit: OwnedSemaphorePermit,
+    },
+    /// The daemon wants a change of a Black List made durable.
+    Blacklist {
+        /// The change.
+        change: BlacklistChange,
+        /// Told when it is, and how many addresses it changed something about.
+        done: oneshot::Sender<usize>,
+        /// As with [`Message::Operate`].
         permit: OwnedSemaphorePermit,
     },
     /// The daemon wants the view to have everything written so far.
@@ -105,6 +114,7 @@ struct Waiting {
     publications: HashMap<u64, (oneshot::Sender<Reply>, OwnedSemaphorePermit)>,
     commits: HashMap<u64, Stopwatch>,
     operations: HashMap<u64, (oneshot::Sender<()>, OwnedSemaphorePermit)>,
+    blacklist_changes: HashMap<u64, (oneshot::Sender<usize>, OwnedSemaphorePermit)>,
     /// Pauses that nobody has taken over yet to write them down: at most one a webhook.
     pauses: VecDeque<(WebhookNumber, PauseReason)>,
     next_sender: usize,
@@ -163,6 +173,11 @@ impl Wheelhouse {
                 waiting.operations.insert(ticket, (done, permit));
                 self.order(Order::Operate { ticket, facts }, waiting);
             }
+            Message::Blacklist { change, done, permit } => {
+                let ticket = waiting.ticket();
+                waiting.blacklist_changes.insert(ticket, (done, permit));
+                self.order(Order::Blacklist { ticket, change }, waiting);
+            }
             Message::Barrier { done, permit } => {
                 let ticket = waiting.ticket();
                 waiting.operations.insert(ticket, (done, permit));
@@ -192,6 +207,12 @@ impl Wheelhouse {
                 self.engine.handle(now, Input::Committed { ticket: Ticket(ticket), settled }, effects);
             }
             Answer::Recorded(count) => self.engine.handle(now, Input::Recorded(count), effects),
+            Answer::Blacklisted { ticket, changed } => {
+                if let Some((done, _permit)) = waiting.blacklist_changes.remove(&ticket) {
+                    // Whoever asked may have given up.
+                    let _ = done.send(changed);
+                }
+            }
             Answer::Operated { ticket } | Answer::AtBarrier { ticket } => {
                 if let Some((done, _permit)) = waiting.operations.remove(&ticket) {
                     // Whoever asked may have given up.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeliveryId, DeliveryState, EventId, EventTypeName, Origin, OutcomeClass, Pause, PhaseTimes, Project, WebhookId};
+use super::{Address, DeliveryId, DeliveryState, EventId, EventTypeName, Origin, OutcomeClass, Pause, PhaseTimes, Project, WebhookId};
 use crate::time::UnixMillis;
 
 /// One screen about the daemon: `GET /v1/status`.
@@ -244,6 +244,16 @@ pub struct DeliveryFilter {
     pub limit: Option<usize>,
     /// Behind the page that ended with this.
     pub after: Option<String>,
+}
+
+/// What a page of a Black List is narrowed to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BlacklistQuery {
+    /// At most so many.
+    pub limit: Option<usize>,
+    /// Behind this address, whether it is listed or not.
+    pub after: Option<Address>,
 }
 
 /// Which webhooks want an event, and why the others do not: `POST /v1/explain`.

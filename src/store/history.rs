@@ -58,7 +58,7 @@ impl History {
                 body: None,
                 last_attempt: None,
             })),
-            Fact::Webhook(_) => {}
+            Fact::Webhook(_) | Fact::Blacklist(_) => {}
         }
         if ended.is_empty() {
             return;

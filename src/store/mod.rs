@@ -17,7 +17,7 @@
 //!   [`Locator`](crate::model::Locator), is found beside it.
 //! * After a failed write or sync nothing is known about the file: everything is refused, the process ends and the next start sorts it out. An fsync is never tried again.
 //! * Segments are never written to again once another was begun, and never used twice.
-//! * Idempotency is decided by the writer, in order, at append: it alone sees both the view and what is not in it yet.
+//! * Idempotency, and who is new on a [`blacklist`], is decided by the writer, in order, at append: it alone sees both the view and what is not in it yet.
 //!
 //! The byte tables are in [`journal::frame`], [`journal::segment`] and [`view::keys`], what is assumed of a disk in [`journal::medium`], the directory in [`data_dir`].
 //!
@@ -25,6 +25,7 @@
 //! Segments are kept for ever (no retention), finished deliveries are listed from the newest two segments only, a full disk ends the daemon
 //! (what was acknowledged is safe), and there is no backup command.
 
+pub mod blacklist;
 pub mod data_dir;
 pub mod fact;
 pub mod history;

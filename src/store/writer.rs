@@ -9,17 +9,19 @@
 //! next start sorts it out. An fsync is never tried again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::Duration;
 
-use super::fact::{Accepted, Fact};
+use super::blacklist::{self, Blacklist};
+use super::fact::{Accepted, BlacklistChange, Fact};
 use super::history::History;
 use super::journal::medium::Medium;
 use super::journal::{Appended, JournalError, JournalWriter, Spare, SpareJob};
 use super::view::keys::{self, IdHash, IdempotencyRow};
 use super::view::{Table, TableError, View};
 use crate::limits;
-use crate::model::{Proposal, Settled, Verdict};
+use crate::model::{Proposal, Sequence, Settled, Verdict};
 use crate::time::UnixMillis;
 
 /// Something to be written. `ticket` is the caller's and comes back in the answer.
@@ -40,6 +42,13 @@ pub enum Order {
         ticket: u64,
         /// The facts, one atomic batch.
         facts: Vec<Fact>,
+    },
+    /// Make this change of a Black List durable now, as far as it changes anything; that is decided here, in order.
+    Blacklist {
+        /// The caller's.
+        ticket: u64,
+        /// The change.
+        change: BlacklistChange,
     },
     /// Answer as soon as everything ordered before is in the view's table.
     Barrier {
@@ -69,6 +78,13 @@ pub enum Answer {
     Operated {
         /// The order's.
         ticket: u64,
+    },
+    /// The change of a Black List is durable.
+    Blacklisted {
+        /// The order's.
+        ticket: u64,
+        /// So many addresses were put there, or taken away.
+        changed: usize,
     },
     /// Everything ordered before is in the table.
     AtBarrier {
@@ -106,6 +122,7 @@ pub struct Writer<M: Medium, T: Table> {
     journal: JournalWriter<M>,
     view: View<T>,
     history: History,
+    blacklist: Blacklist<T>,
     idempotency_window_ms: u64,
     /// Answers that wait for the sync.
     owed: Vec<Answer>,
@@ -127,6 +144,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
     pub fn new(journal: JournalWriter<M>, view: View<T>, history: History, idempotency_window_ms: u64) -> Self {
         Self {
             journal,
+            blacklist: Blacklist::new(Arc::clone(view.table())),
             view,
             history,
             idempotency_window_ms,
@@ -163,6 +181,13 @@ impl<M: Medium, T: Table> Writer<M, T> {
                 self.owed.push(Answer::Operated { ticket });
                 self.sync_at = Some(now);
             }
+            Order::Blacklist { ticket, change } => {
+                let change = blacklist::effective(&self.view, change)?;
+                let changed = change.count();
+                self.append(if changed > 0 { vec![Fact::Blacklist(change)] } else { Vec::new() })?;
+                self.owed.push(Answer::Blacklisted { ticket, changed });
+                self.sync_at = Some(now);
+            }
             Order::Barrier { ticket } => {
                 self.barriers.push((ticket, self.last_sequence()));
                 self.sync_at = Some(now);
@@ -196,6 +221,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
         }
         for (place, fact) in self.unsynced.drain(..) {
             self.history.note(place, &fact);
+            self.blacklist.publish(place.sequence, &fact);
         }
         answers.append(&mut self.owed);
         if self.records > 0 {
@@ -223,7 +249,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
     /// Whether the view is so far behind that it must catch up before more is taken.
     #[must_use]
     pub fn must_apply(&self) -> bool {
-        self.view.lag() > limits::VIEW_LAG_MAX
+        self.view.lag().max(self.blacklist.unapplied()) > limits::VIEW_LAG_MAX
     }
 
     /// Forgets ids that are older than the window, a few at a time and at most once a second.
@@ -261,6 +287,12 @@ impl<M: Medium, T: Table> Writer<M, T> {
         }
     }
 
+    /// The Black Lists, for whoever asks.
+    #[must_use]
+    pub fn blacklist(&self) -> &Blacklist<T> {
+        &self.blacklist
+    }
+
     /// The view.
     #[must_use]
     pub fn view(&self) -> &View<T> {
@@ -271,13 +303,15 @@ impl<M: Medium, T: Table> Writer<M, T> {
         self.journal.next_sequence().0 - 1
     }
 
-    fn settle(&mut self, batch: Vec<Proposal>) -> Result<Vec<Settled>, StoreError> {
+    fn settle(&mut self, mut batch: Vec<Proposal>) -> Result<Vec<Settled>, StoreError> {
         let verdicts = self.verdicts(&batch)?;
         let conflict = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Conflict));
+        blacklist::settle(&self.view, &mut batch, |index| !conflict && matches!(verdicts[index], Verdict::New { .. }))?;
         let mut facts = Vec::with_capacity(batch.len());
         let mut settled = Vec::with_capacity(batch.len());
         for (proposal, verdict) in batch.into_iter().zip(verdicts) {
-            let Proposal { id, id_by_client, event_type, project, fields_hash, body, accepted, deliveries, overflowed } = proposal;
+            let Proposal { id, id_by_client, event_type, project, fields_hash, body, blacklisted, accepted, deliveries, overflowed } =
+                proposal;
             let verdict = match verdict {
                 Verdict::Conflict => Verdict::Conflict,
                 _ if conflict => Verdict::NotKept,
@@ -292,6 +326,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
                     project,
                     accepted,
                     fields_hash,
+                    blacklisted,
                     body,
                     deliveries,
                     overflowed,
@@ -361,6 +396,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
 
     fn pass_barriers(&mut self, answers: &mut Vec<Answer>) {
         let applied = self.last_sequence() - self.view.lag() as u64;
+        self.blacklist.applied(Sequence(applied));
         self.barriers.retain(|(ticket, sequence)| {
             let passed = *sequence <= applied;
             if passed {

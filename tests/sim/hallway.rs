@@ -48,6 +48,8 @@ pub(crate) struct Daemon {
     /// Where new events of unanswered publications lie.
     pub(crate) places: HashMap<Ticket, Vec<(Sequence, Locator)>>,
     pub(crate) spare: Option<(u64, SpareJob<SimMedium>)>,
+    /// Changes of Black Lists ordered so far.
+    pub(crate) blacklist_tickets: u64,
     /// Records ordered and not yet durable.
     pub(crate) unrecorded: usize,
     pub(crate) started_ms: u64,
@@ -271,6 +273,9 @@ impl World {
         if daemon.writer.sync_at().is_some_and(|at| at <= now) {
             daemon.writer.sync(&mut answers)?;
             self.ledger.acknowledge_all();
+            if let Err(broken) = self.check_blacklist(daemon) {
+                return Ok(Err(broken));
+            }
         }
         let steps = if self.now_ms < daemon.lull_until { 0 } else { self.rng.below(4) };
         for _ in 0..steps {
@@ -326,6 +331,7 @@ impl World {
             }
             Order::Record(fact) => self.ledger.take_facts(vec![fact.clone()]),
             Order::Operate { facts, .. } => self.ledger.take_facts(facts.clone()),
+            Order::Blacklist { ticket, change } => self.ledger.take_blacklist(*ticket, change),
             Order::Barrier { ticket } => drop(daemon.barriers.insert(*ticket, Some(self.ledger.log.len() as u64))),
             Order::SetIdempotencyWindow { window_ms } => self.ledger.window_ms = *window_ms,
         }
@@ -360,6 +366,12 @@ impl World {
                     daemon.unrecorded -= count;
                     daemon.tell(Input::Recorded(count), soon_ms);
                 }
+                Answer::Blacklisted { ticket, changed } => {
+                    let expected = self.ledger.expected_changes.remove(&ticket);
+                    require("the Black List is what was answered", self.rotten || expected == Some(changed), || {
+                        format!("{changed} addresses changed, expected {expected:?}")
+                    })?;
+                }
                 Answer::Operated { ticket } => self.operated(daemon, ticket, soon_ms),
                 Answer::AtBarrier { ticket } => {
                     let before = daemon.barriers.remove(&ticket).flatten().unwrap_or(0);
@@ -371,6 +383,12 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Right after a sync, when everything taken is durable and before anybody is answered, however far the view is behind.
+    fn check_blacklist(&mut self, daemon: &Daemon) -> Law {
+        let is_known = !self.rotten && !self.lied && !self.table.is_hurt();
+        if is_known { laws::the_blacklist_is_what_was_answered(&self.ledger, daemon.writer.blacklist()) } else { Ok(()) }
     }
 
     /// An operator's fact is durable; now it takes effect.

@@ -3,11 +3,14 @@
 //! The ledger foretells each fact as an order is given to the writer, and each verdict on a proposal. After a crash the journal must hold everything that
 //! was acknowledged, and behind it a beginning of what was not, in the same order and cut only between batches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use hookwheel::model::{DeliveryKey, DeliveryState, EventId, FieldsHash, Locator, Next, Project, Proposal, Sequence, WebhookNumber};
-use hookwheel::store::fact::{Accepted, Fact, WebhookState};
+use hookwheel::model::blacklist::{Cause, Entry};
+use hookwheel::model::{
+    Address, DeliveryKey, DeliveryState, EventId, FieldsHash, Locator, Next, Project, Proposal, Sequence, WebhookNumber,
+};
+use hookwheel::store::fact::{Accepted, BlacklistAction, BlacklistChange, Fact, WebhookState};
 use hookwheel::store::journal::segment::ScannedFrame;
 use hookwheel::time::UnixMillis;
 
@@ -59,6 +62,7 @@ pub(crate) struct Books {
     pub(crate) by_id: HashMap<(Project, EventId), Vec<Sequence>>,
     pub(crate) deliveries: BTreeMap<DeliveryKey, Delivery>,
     pub(crate) webhooks: BTreeMap<WebhookNumber, WebhookState>,
+    pub(crate) blacklist: BTreeMap<(Project, Address), Entry>,
     pub(crate) latest: UnixMillis,
 }
 
@@ -70,6 +74,8 @@ pub(crate) struct Ledger {
     pub(crate) acknowledged: usize,
     pub(crate) books: Books,
     pub(crate) expected: HashMap<u64, Vec<Expected>>,
+    /// How many addresses a change of a Black List must change something about.
+    pub(crate) expected_changes: HashMap<u64, usize>,
     pub(crate) window_ms: u64,
     pub(crate) batches: u64,
 }
@@ -89,6 +95,14 @@ impl Books {
                     Next::Dropped => delivery.state = DeliveryState::Dropped,
                 }
             }
+            Fact::Blacklist(BlacklistChange { project, action }) => match action {
+                BlacklistAction::List(entries) => {
+                    self.blacklist.extend(entries.iter().map(|entry| ((project.clone(), entry.address.clone()), entry.clone())));
+                }
+                BlacklistAction::Remove { addresses, .. } => {
+                    self.blacklist.retain(|(of, address), _| of != project || !addresses.contains(address));
+                }
+            },
             Fact::Webhook(state) => drop(self.webhooks.insert(state.number, state.clone())),
             Fact::Cancelled(cancelled) => {
                 self.latest = self.latest.max(cancelled.at);
@@ -103,6 +117,12 @@ impl Books {
 
     fn accepted(&mut self, sequence: Sequence, accepted: &Accepted) {
         self.latest = self.latest.max(accepted.accepted);
+        if let Some(address) = &accepted.blacklisted {
+            let cause =
+                Cause::of_event(&accepted.event_type, &accepted.id).expect("only events of these types are simulated with an address");
+            let entry = Entry { address: address.clone(), since: accepted.accepted, cause };
+            self.blacklist.insert((accepted.project.clone(), address.clone()), entry);
+        }
         let states = [(&accepted.deliveries, DeliveryState::Pending), (&accepted.overflowed, DeliveryState::Dropped)];
         let mut webhooks = Vec::new();
         for (numbers, state) in states {
@@ -140,12 +160,13 @@ impl Ledger {
         let conflict = verdicts.contains(&Expected::Conflict);
         let mut facts = Vec::new();
         let mut expected = Vec::new();
+        let mut listed = self.books.blacklist.keys().cloned().collect::<HashSet<_>>();
         for (proposal, verdict) in batch.iter().zip(verdicts) {
             expected.push(match verdict {
                 Expected::Conflict => Expected::Conflict,
                 _ if conflict => Expected::NotKept,
                 Expected::New(_) => {
-                    facts.push(fact_of(proposal));
+                    facts.push(fact_of(proposal, &mut listed));
                     Expected::New(Sequence((self.log.len() + facts.len()) as u64))
                 }
                 other => other,
@@ -153,6 +174,22 @@ impl Ledger {
         }
         self.expected.insert(ticket, expected);
         self.take_facts(facts);
+    }
+
+    /// The writer is about to take a change of a Black List: who is listed already stays as he is, and who is not can't be removed.
+    pub(crate) fn take_blacklist(&mut self, ticket: u64, change: &BlacklistChange) {
+        let BlacklistChange { project, mut action } = change.clone();
+        let mut seen = HashSet::new();
+        let is_listed = |address: &Address| self.books.blacklist.contains_key(&(project.clone(), address.clone()));
+        match &mut action {
+            BlacklistAction::List(entries) => entries.retain(|entry| !is_listed(&entry.address) && seen.insert(entry.address.clone())),
+            BlacklistAction::Remove { addresses, .. } => addresses.retain(|address| is_listed(address) && seen.insert(address.clone())),
+        }
+        let change = BlacklistChange { project, action };
+        self.expected_changes.insert(ticket, change.count());
+        if change.count() > 0 {
+            self.take_facts(vec![Fact::Blacklist(change)]);
+        }
     }
 
     fn verdicts(&self, batch: &[Proposal]) -> Vec<Expected> {
@@ -186,6 +223,7 @@ impl Ledger {
         self.log.truncate(kept);
         self.acknowledged = kept;
         self.expected.clear();
+        self.expected_changes.clear();
         self.books = Books::default();
         for (index, logged) in self.log.iter().enumerate() {
             self.books.fold(Sequence(index as u64 + 1), &logged.fact);
@@ -223,8 +261,8 @@ impl Ledger {
     }
 }
 
-/// The fact that a new event becomes.
-fn fact_of(proposal: &Proposal) -> Fact {
+/// The fact that a new event becomes; it names an address only when that was not listed.
+fn fact_of(proposal: &Proposal, listed: &mut HashSet<(Project, Address)>) -> Fact {
     Fact::Accepted(Accepted {
         id: proposal.id.clone(),
         id_by_client: proposal.id_by_client,
@@ -232,6 +270,7 @@ fn fact_of(proposal: &Proposal) -> Fact {
         project: proposal.project.clone(),
         accepted: proposal.accepted,
         fields_hash: proposal.fields_hash,
+        blacklisted: proposal.blacklisted.clone().filter(|address| listed.insert((proposal.project.clone(), address.clone()))),
         body: Arc::clone(&proposal.body),
         deliveries: proposal.deliveries.clone(),
         overflowed: proposal.overflowed.clone(),

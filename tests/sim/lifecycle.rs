@@ -109,6 +109,7 @@ impl World {
             history: recovered.history,
             places: HashMap::new(),
             spare: None,
+            blacklist_tickets: 0,
             unrecorded: 0,
             started_ms: self.now_ms,
             started,

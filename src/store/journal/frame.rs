@@ -21,11 +21,12 @@ use std::sync::Arc;
 use bincode::config::{Configuration, LittleEndian, Varint};
 use bincode::{BorrowDecode, Encode};
 
+use crate::model::blacklist::{Cause, Entry};
 use crate::model::{
-    Attempt, DeliveryKey, EventId, EventTypeName, Locator, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes, Project,
-    Secret, Sequence, WebhookId, WebhookNumber,
+    Address, Attempt, DeliveryKey, EventId, EventTypeName, Locator, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes,
+    Project, Secret, Sequence, WebhookId, WebhookNumber,
 };
-use crate::store::fact::{Accepted, Attempted, Cancelled, Fact, WebhookState};
+use crate::store::fact::{Accepted, Attempted, BlacklistAction, BlacklistChange, Cancelled, Fact, WebhookState};
 use crate::time::UnixMillis;
 
 /// Bytes of a frame's header.
@@ -207,6 +208,7 @@ enum Record<'a> {
         project: &'a str,
         accepted: u64,
         fields_hash: [u8; 16],
+        blacklisted: Option<&'a str>,
         body: &'a [u8],
         deliveries: Vec<u32>,
         overflowed: Vec<u32>,
@@ -236,6 +238,25 @@ enum Record<'a> {
         by: &'a str,
         keys: Vec<([u8; 12], u64)>,
     },
+    Listed {
+        project: &'a str,
+        entries: Vec<EntryRecord<'a>>,
+    },
+    Unlisted {
+        project: &'a str,
+        at: u64,
+        by: &'a str,
+        addresses: Vec<&'a str>,
+    },
+}
+
+#[derive(Encode, BorrowDecode)]
+struct EntryRecord<'a> {
+    address: &'a str,
+    since: u64,
+    reason: u8,
+    source: Option<&'a str>,
+    note: Option<&'a str>,
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -277,6 +298,7 @@ impl<'a> Record<'a> {
                 project: accepted.project.as_str(),
                 accepted: accepted.accepted.0,
                 fields_hash: accepted.fields_hash,
+                blacklisted: accepted.blacklisted.as_ref().map(Address::as_str),
                 body: &accepted.body,
                 deliveries: accepted.deliveries.iter().map(|webhook| webhook.0).collect(),
                 overflowed: accepted.overflowed.iter().map(|webhook| webhook.0).collect(),
@@ -304,12 +326,20 @@ impl<'a> Record<'a> {
             Fact::Cancelled(Cancelled { at, by, keys }) => {
                 Self::Cancelled { at: at.0, by, keys: keys.iter().map(|(key, due)| (key.to_bytes(), due.0)).collect() }
             }
+            Fact::Blacklist(BlacklistChange { project, action }) => match action {
+                BlacklistAction::List(entries) => {
+                    Self::Listed { project: project.as_str(), entries: entries.iter().map(EntryRecord::of).collect() }
+                }
+                BlacklistAction::Remove { at, by, addresses } => {
+                    Self::Unlisted { project: project.as_str(), at: at.0, by, addresses: addresses.iter().map(Address::as_str).collect() }
+                }
+            },
         }
     }
 
     fn into_fact(self) -> Result<Fact, String> {
         Ok(match self {
-            Self::Accepted { id, id_by_client, event_type, project, accepted, fields_hash, body, deliveries, overflowed } => {
+            Self::Accepted { id, id_by_client, event_type, project, accepted, fields_hash, blacklisted, body, deliveries, overflowed } => {
                 Fact::Accepted(Accepted {
                     id: EventId::parse(id)?,
                     id_by_client,
@@ -317,6 +347,7 @@ impl<'a> Record<'a> {
                     project: Project::parse(project)?,
                     accepted: UnixMillis(accepted),
                     fields_hash,
+                    blacklisted: blacklisted.map(Address::parse).transpose()?,
                     body: Arc::from(body),
                     deliveries: deliveries.into_iter().map(WebhookNumber).collect(),
                     overflowed: overflowed.into_iter().map(WebhookNumber).collect(),
@@ -349,7 +380,31 @@ impl<'a> Record<'a> {
                 by: by.to_owned(),
                 keys: keys.into_iter().map(|(key, due)| (DeliveryKey::from_bytes(key), UnixMillis(due))).collect(),
             }),
+            Self::Listed { project, entries } => Fact::Blacklist(BlacklistChange {
+                project: Project::parse(project)?,
+                action: BlacklistAction::List(entries.into_iter().map(EntryRecord::into_entry).collect::<Result<_, _>>()?),
+            }),
+            Self::Unlisted { project, at, by, addresses } => Fact::Blacklist(BlacklistChange {
+                project: Project::parse(project)?,
+                action: BlacklistAction::Remove {
+                    at: UnixMillis(at),
+                    by: by.to_owned(),
+                    addresses: addresses.into_iter().map(Address::parse).collect::<Result<_, _>>()?,
+                },
+            }),
         })
+    }
+}
+
+impl<'a> EntryRecord<'a> {
+    fn of(entry: &'a Entry) -> Self {
+        let (reason, source, note) = entry.cause.to_parts();
+        Self { address: entry.address.as_str(), since: entry.since.0, reason, source, note }
+    }
+
+    fn into_entry(self) -> Result<Entry, String> {
+        let cause = Cause::from_parts(self.reason, self.source, self.note)?;
+        Ok(Entry { address: Address::parse(self.address)?, since: UnixMillis(self.since), cause })
     }
 }
 

