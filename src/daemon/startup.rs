@@ -40,6 +40,7 @@ use crate::store::journal::JournalOptions;
 use crate::store::journal::medium::RealMedium;
 use crate::store::journal::reader::JournalReader;
 use crate::store::recovery::{self, Opening, Recovered};
+use crate::store::space::Space;
 use crate::store::view::sled::SledTable;
 use crate::store::view::{Table, TableError};
 use crate::store::writer::{self, Answer, Order, StoreError, Writer};
@@ -75,6 +76,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let inbox = Inbox(inbox);
     let (orders, writer_inbox) = sync_channel(limits::WRITER_INBOX);
     let store_writer = Writer::new(store.journal, store.view, store.history, config.ingest.idempotency_ms);
+    let space = store_writer.space().clone();
     let writer = spawn_writer(store_writer, writer_inbox, inbox.clone(), clock, Arc::clone(&data_dir), events.clone())?;
     checkpoint_regularly(&lists.table, &data_dir, events.clone())?;
     let outbound = Outbound {
@@ -101,7 +103,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
         wheelhouse.run(&messages);
         Ok(())
     })?;
-    let parts = Parts { inbox, environment, lists, dispatcher, sandboxes, listen, admin_socket, warnings, clock, mistakes };
+    let parts = Parts { inbox, environment, lists, dispatcher, sandboxes, listen, admin_socket, space, warnings, clock, mistakes };
     let house = house(config, path, registry, parts);
     drop(runtime.spawn(write_pauses(house.clone(), pauses)));
     drop(runtime.spawn(watch_orphans(house.clone())));
@@ -119,13 +121,14 @@ struct Parts {
     sandboxes: Sandboxes,
     listen: SocketAddr,
     admin_socket: PathBuf,
+    space: Space,
     warnings: Vec<String>,
     clock: ScheduleClock,
     mistakes: Option<Mistakes>,
 }
 
 fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House {
-    let Parts { inbox, environment, lists, dispatcher, sandboxes, listen, admin_socket, warnings, clock, mistakes } = parts;
+    let Parts { inbox, environment, lists, dispatcher, sandboxes, listen, admin_socket, space, warnings, clock, mistakes } = parts;
     if mistakes.is_none() {
         last_good::remember(&config.server.data_dir, &config);
     }
@@ -153,6 +156,7 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
         dispatcher,
         sandboxes,
         listen,
+        space,
         warnings,
         clock,
         started: wall_now(),
