@@ -18,8 +18,8 @@ use crate::engine::lanes::{Lane, Tally};
 use crate::engine::{Engine, Input, Reply, matching};
 use crate::limits;
 use crate::model::report::{
-    ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryPage, DiskStatus, ExplainedWebhook, Explanation, PublishedEvent, ReloadReport, Status,
-    StoreStatus, WebhookDetail, WebhookSummary,
+    ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryPage, DiskStatus, ExplainedWebhook, Explanation, PublishedEvent,
+    ReloadReport, Status, StoreStatus, WebhookDetail, WebhookSummary,
 };
 use crate::model::{DeliveryId, EventTypeName, NewEvent, Pause, PauseReason, Project, Webhook, WebhookId, WebhookNumber};
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
@@ -361,7 +361,8 @@ impl Hallway for House {
             }
             Ok(Reply::Conflicts(conflicts)) => Publication::Conflicts(conflicts),
             Ok(Reply::DiskFull) => {
-                let detail = format!("{}; nothing of this request was kept", self.disk_trouble().unwrap_or_else(|| "the disk is full".into()));
+                let detail =
+                    format!("{}; nothing of this request was kept", self.disk_trouble().unwrap_or_else(|| "the disk is full".into()));
                 Publication::Refused(Refusal::Busy { detail, retry_after_s: DISK_FULL_RETRY_S })
             }
             Ok(Reply::QueueFull { pending, max_pending }) => {

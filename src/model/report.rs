@@ -104,7 +104,9 @@ impl DiskStatus {
             (Some(_), false) => "events are refused, what was accepted is delivered",
             (None, _) => "lists may be behind",
         };
-        Some(format!("the disk of {data_dir} is full ({free} free, {needed} MiB needed): {consequence}; free some space, and it goes on by itself"))
+        Some(format!(
+            "the disk of {data_dir} is full ({free} free, {needed} MiB needed): {consequence}; free some space, and it goes on by itself"
+        ))
     }
 }
 

@@ -25,6 +25,7 @@
 //! # What is not here yet
 //! Segments are kept for ever (no retention), finished deliveries are listed from the newest two segments only, and there is no backup command.
 
+pub mod ballast;
 pub mod data_dir;
 pub mod fact;
 pub mod history;

@@ -39,15 +39,8 @@ impl<M: Medium> Spares<M> {
     /// # Errors
     /// Those of the disk.
     pub(super) fn begin(medium: Arc<M>, segment_size: u64) -> io::Result<(Self, Spare<M>)> {
-        let mut spares = Self {
-            medium,
-            segment_size,
-            ready: VecDeque::new(),
-            begun: 0,
-            preparing: Weak::new(),
-            is_full: false,
-            try_at: UnixMillis(0),
-        };
+        let mut spares =
+            Self { medium, segment_size, ready: VecDeque::new(), begun: 0, preparing: Weak::new(), is_full: false, try_at: UnixMillis(0) };
         let first = spares.new_job().run()?;
         spares.is_full = !spares.has_room();
         Ok((spares, first))

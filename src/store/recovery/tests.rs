@@ -1,6 +1,7 @@
 //! Opening stores in real directories, as they are left by crashes and by disks. It holds what the tests have in common.
 
 mod damage;
+mod full_disk;
 mod opening;
 mod view;
 

@@ -127,7 +127,10 @@ impl<M: Medium, T: Table> Writer<M, T> {
     /// Leaves the view durable, unless there is no room for that; the journal has everything anyway.
     pub(super) fn end(&self) -> Result<(), StoreError> {
         if !self.held.is_empty() {
-            tracing::warn!(outcomes = self.held.len(), "the disk is full: outcomes that waited for room are lost, and those attempts are made again");
+            tracing::warn!(
+                outcomes = self.held.len(),
+                "the disk is full: outcomes that waited for room are lost, and those attempts are made again"
+            );
         }
         if !self.view_waits {
             self.view.table().checkpoint()?;
