@@ -241,7 +241,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
     /// # Errors
     /// [`StoreError`] when the table fails.
     pub fn forget_old_ids(&mut self, now: UnixMillis) -> Result<(), StoreError> {
-        if now < self.forget_at || self.view.lag() > 0 || self.view_waits {
+        if now < self.forget_at || self.view.lag() > 0 || self.view_must_rest() {
             return Ok(());
         }
         let moment = UnixMillis(now.0.saturating_sub(self.idempotency_window_ms));

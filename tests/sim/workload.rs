@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) power_percent: u64,
     /// From one time of disk errors to the next, on average.
     pub(crate) trouble_every_ms: u64,
+    /// From one time of a full disk to the next, on average.
+    pub(crate) fills_every_ms: u64,
     /// How many of a hundred sudden ends hurt the table.
     pub(crate) hurt_percent: u64,
     /// From one thing that the operator does to the next, on average.
@@ -65,6 +67,7 @@ impl Plan {
             crash_every_ms,
             power_percent: *rng.pick(&[0, 50, 50, 100]),
             trouble_every_ms,
+            fills_every_ms: often(rng),
             hurt_percent: *rng.pick(&[0, 0, 15, 50]),
             operator_every_ms: rng.between(5 * MINUTE, HOUR),
             mood_every_ms: rng.between(MINUTE, HOUR),
