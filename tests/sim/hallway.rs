@@ -288,6 +288,9 @@ impl World {
         }
         self.prepare_spare(daemon, now)?;
         daemon.writer.note_space(now);
+        let disk = daemon.writer.space().status();
+        self.reached.extend(disk.is_reserve_used_up.then_some("outcomes wait for room"));
+        self.reached.extend(disk.view_waits_since.map(|_| "the view rests"));
         if let Err(broken) = laws::the_view_rests_without_room(&self.table) {
             return Ok(Err(broken));
         }

@@ -43,6 +43,7 @@ impl World {
             Ok(recovered) => {
                 // What was written so far was written with the room that the ballast held.
                 self.table.wrote_without_room();
+                self.reached.extend((self.full_until == Some(u64::MAX)).then_some("started on a full disk"));
                 self.open_doors(recovered, is_behind_only)
             }
             Err(error) => self.start_failed(&error.to_string(), has_room),

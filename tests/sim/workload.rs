@@ -58,7 +58,7 @@ impl Plan {
         let webhooks = (0..rng.between(2, 6)).map(|number| webhook(rng, number)).collect();
         Self {
             active_ms,
-            segment_size: *rng.pick(&[64 * 1024, 64 * 1024, 96 * 1024, 256 * 1024]),
+            segment_size: *rng.pick(&[40 * 1024, 64 * 1024, 96 * 1024, 256 * 1024]),
             idempotency_window_ms: *rng.pick(&[24 * HOUR, 2 * HOUR, 10 * MINUTE]),
             max_in_flight: *rng.pick(&[1024, 16, 3]),
             max_pending: *rng.pick(&[100_000, 100_000, 300]),

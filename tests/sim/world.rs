@@ -1,7 +1,7 @@
 //! The world of one seed: virtual time, and everything that happens in it, one thing after the other. It never looks at a real clock.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 use hookwheel::model::{DeliveryKey, Outcome, Project, WebhookId, WebhookNumber, WebhookSpec};
 use hookwheel::time::UnixMillis;
@@ -103,6 +103,8 @@ pub(crate) struct World {
     pub(crate) rotten: bool,
     /// Until when the disk was full the last time.
     pub(crate) full_until: Option<u64>,
+    /// What came about, so that a test can say that the seeds reach it.
+    pub(crate) reached: BTreeSet<&'static str>,
     /// Nothing goes wrong any more.
     pub(crate) is_calm: bool,
     happenings: BinaryHeap<Reverse<Planned>>,
@@ -161,6 +163,7 @@ impl World {
             lied: false,
             rotten: false,
             full_until: None,
+            reached: BTreeSet::new(),
             is_calm: false,
             happenings: BinaryHeap::new(),
             planned: 0,
@@ -210,6 +213,7 @@ impl World {
     }
 
     pub(crate) fn note(&mut self, what: &'static str, fields: &[Field]) {
+        self.reached.insert(what);
         self.trace.note(self.now_ms, what, fields);
     }
 
@@ -310,7 +314,11 @@ impl World {
         self.note("the disk is full", &[("room", room), ("starved", starved.into())]);
         self.medium.fill(room, self.plan.segment_size, starved);
         self.full_until = Some(u64::MAX);
-        let (lasts_ms, delay_ms) = (self.around(HOUR / 2), self.around(self.plan.fills_every_ms));
+        // What is accepted into the last segments has more outcomes than the reserve takes.
+        for _ in 0..self.rng.below(60) {
+            self.publish_something();
+        }
+        let (lasts_ms, delay_ms) = (self.around(HOUR), self.around(self.plan.fills_every_ms));
         self.plan_in(lasts_ms, Happening::DiskHasRoom);
         self.plan_in(lasts_ms + delay_ms, Happening::DiskFills);
     }
