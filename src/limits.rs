@@ -251,6 +251,11 @@ const _: () = assert!(LANE_IN_FLIGHT_DEFAULT <= IN_FLIGHT_DEFAULT);
 const _: () = assert!(IDLE_PER_HOST >= LANE_IN_FLIGHT_DEFAULT as usize);
 const _: () = assert!(PENDING_DEFAULT <= PENDING_MAX && PENDING_PER_WEBHOOK_DEFAULT <= PENDING_DEFAULT);
 const _: () = assert!(BATCH_BYTES_MAX < SEGMENT_SIZE, "a batch never spans segments");
+const _: () = assert!(SPARE_SEGMENTS >= 2, "the next one, and the reserve");
+const _: () = assert!(
+    VIEW_ROOM_MIN < VIEW_ROOM_AGAIN && BALLAST_SIZE >= SEGMENT_SIZE + VIEW_ROOM_AGAIN,
+    "a start has room for its segment and the view"
+);
 const _: () = assert!(FRAME_PAYLOAD_MAX as u64 <= BATCH_BYTES_MAX);
 const _: () = assert!(REQUEST_SIZE_MAX as u64 * 2 <= BATCH_BYTES_MAX, "a full request fits into one batch");
 const _: () = assert!(SANDBOX_BODY_READ_MAX >= 2 * EVENT_SIZE_MAX, "every delivered body can be read whole, and so be checked");

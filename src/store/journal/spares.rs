@@ -42,7 +42,8 @@ impl<M: Medium> Spares<M> {
         let mut spares =
             Self { medium, segment_size, ready: VecDeque::new(), begun: 0, preparing: Weak::new(), is_full: false, try_at: UnixMillis(0) };
         let first = spares.new_job().run()?;
-        spares.is_full = !spares.has_room();
+        // Known before the doors open, not only when the second of two can't be prepared.
+        spares.is_full = !spares.has_room_for(spares.needed_bytes());
         Ok((spares, first))
     }
 
@@ -67,7 +68,7 @@ impl<M: Medium> Spares<M> {
             return None;
         }
         self.try_at = now.plus_ms(limits::SPARE_RETRY_MS);
-        if !self.has_room() {
+        if !self.has_room_for(self.needed_for_one()) {
             self.is_full = true;
             return None;
         }
@@ -96,7 +97,7 @@ impl<M: Medium> Spares<M> {
     /// Those of the disk, a full one aside.
     pub(super) fn take(&mut self, claim: Claim) -> io::Result<Option<Spare<M>>> {
         let kept = usize::from(claim == Claim::Event);
-        if self.ready.len() <= kept && (self.is_full || !self.has_room()) {
+        if self.ready.len() <= kept && (self.is_full || !self.has_room_for(self.needed_for_one())) {
             self.is_full = true;
             return Ok(None);
         }
@@ -113,9 +114,14 @@ impl<M: Medium> Spares<M> {
         }
     }
 
-    /// Whether a segment may be prepared: not down to the last byte, which would take the view its room. A disk that does not say is tried.
-    fn has_room(&self) -> bool {
-        self.medium.free_bytes().map_or(true, |free| free >= self.segment_size + limits::VIEW_ROOM_AGAIN)
+    /// A segment is not prepared down to the last byte: that would take the view its room.
+    fn needed_for_one(&self) -> u64 {
+        self.segment_size + limits::VIEW_ROOM_AGAIN
+    }
+
+    /// Whether so much is free. A disk that does not say is tried.
+    fn has_room_for(&self, bytes: u64) -> bool {
+        !self.medium.free_bytes().is_ok_and(|free| free < bytes)
     }
 
     fn new_job(&mut self) -> SpareJob<M> {
