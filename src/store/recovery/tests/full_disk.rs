@@ -95,6 +95,7 @@ fn events_are_refused_outcomes_are_kept_in_order_and_nothing_is_lost_when_there_
     store.prepare();
     assert_eq!(store.status(), DiskStatus { needed_bytes: store.status().needed_bytes, ..DiskStatus::default() });
     assert!(matches!(store.submit("late"), Verdict::New { .. }));
+    while store.writer.apply_step(&mut Vec::new()).unwrap() {}
     let Store { medium, table, writer, .. } = store;
     let last = writer.status().last_sequence;
     assert_eq!(last, accepted + 20 + 1 + 1);
