@@ -102,6 +102,17 @@ pub const VIEW_BATCH_ROWS: usize = 64;
 pub const BULK_SLICE_KEYS: usize = 1000;
 /// Bytes of one journal segment.
 pub const SEGMENT_SIZE: u64 = 64 * 1024 * 1024;
+/// Prepared segments that wait to be used: the next one, and one that is reserved for outcomes and operators when the disk is full.
+pub const SPARE_SEGMENTS: usize = 2;
+/// The next segment is tried to be prepared this often while the disk is full.
+pub const SPARE_RETRY_MS: u64 = 1000;
+/// With less than this free on the disk nothing is applied to the view: sled fails for good when its disk is full, and what it has in its cache
+/// (64 MiB) may still come after the last thing that was applied.
+pub const VIEW_ROOM_MIN: u64 = 64 * 1024 * 1024;
+/// With so much free the view goes on; more than what stops it, so that it does not stop and go on with every row. Preparing a segment leaves so much.
+pub const VIEW_ROOM_AGAIN: u64 = VIEW_ROOM_MIN + 16 * 1024 * 1024;
+/// Bytes of the ballast: what a start needs on a full disk, which is the new segment that every start makes, and room for the view.
+pub const BALLAST_SIZE: u64 = SEGMENT_SIZE + VIEW_ROOM_AGAIN;
 /// Bytes of one frame's payload: a delivered body with its deliveries.
 pub const FRAME_PAYLOAD_MAX: usize = EVENT_SIZE_MAX + 4 * 1024 * 1024;
 /// Bytes that one atomic batch takes in the journal at most.
@@ -251,6 +262,11 @@ const _: () = assert!(LANE_IN_FLIGHT_DEFAULT <= IN_FLIGHT_DEFAULT);
 const _: () = assert!(IDLE_PER_HOST >= LANE_IN_FLIGHT_DEFAULT as usize);
 const _: () = assert!(PENDING_DEFAULT <= PENDING_MAX && PENDING_PER_WEBHOOK_DEFAULT <= PENDING_DEFAULT);
 const _: () = assert!(BATCH_BYTES_MAX < SEGMENT_SIZE, "a batch never spans segments");
+const _: () = assert!(SPARE_SEGMENTS >= 2, "the next one, and the reserve");
+const _: () = assert!(
+    VIEW_ROOM_MIN < VIEW_ROOM_AGAIN && BALLAST_SIZE >= SEGMENT_SIZE + VIEW_ROOM_AGAIN,
+    "a start has room for its segment and the view"
+);
 const _: () = assert!(FRAME_PAYLOAD_MAX as u64 <= BATCH_BYTES_MAX);
 const _: () = assert!(REQUEST_SIZE_MAX as u64 * 2 <= BATCH_BYTES_MAX, "a full request fits into one batch");
 const _: () = assert!(

@@ -19,17 +19,22 @@ use crate::engine::{Engine, Input, Reply, matching};
 use crate::limits;
 use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
-    BlacklistQuery, ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryPage, ExplainedWebhook, Explanation, PublishedEvent,
-    ReloadReport, Status, StoreStatus, WebhookDetail, WebhookSummary,
+    BlacklistQuery, ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryPage, DiskStatus, ExplainedWebhook, Explanation,
+    PublishedEvent, ReloadReport, Status, StoreStatus, WebhookDetail, WebhookSummary,
 };
 use crate::model::{Address, DeliveryId, EventTypeName, NewEvent, Pause, PauseReason, Project, Remark, Webhook, WebhookId, WebhookNumber};
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::sandbox::Sandboxes;
 use crate::store::blacklist::Blacklist;
 use crate::store::fact::{Fact, WebhookState};
+use crate::store::journal::medium::Medium;
+use crate::store::space::Space;
 use crate::store::view::sled::SledTable;
 use crate::store::writer::WriterStatus;
 use crate::time::{ScheduleClock, UnixMillis, wall_now};
+
+/// A refusal for want of room is worth asking again after so long.
+const DISK_FULL_RETRY_S: u32 = 30;
 
 /// The daemon, as its front doors see it.
 #[derive(Clone)]
@@ -71,6 +76,8 @@ pub(super) struct Rooms {
     pub(super) admin_socket: PathBuf,
     /// Where its data lies.
     pub(super) data_dir: PathBuf,
+    /// The room on the disk.
+    pub(super) space: Space,
     /// What opening found.
     pub(super) warnings: Vec<String>,
     /// The time.
@@ -117,14 +124,32 @@ impl House {
         self.operate(|permit| Message::Ask { question, permit }, answered).await
     }
 
-    /// Makes facts durable.
+    /// How the store stands with its disk.
+    fn disk(&self) -> DiskStatus {
+        DiskStatus { free_bytes: self.0.lists.medium.free_bytes().ok(), ..self.0.space.status() }
+    }
+
+    /// What is wrong with the disk, in words.
+    fn disk_trouble(&self) -> Option<String> {
+        self.disk().trouble(&self.0.data_dir.display().to_string())
+    }
+
+    /// Makes facts durable. With the reserve of a full disk used up it is refused, since nobody knows for how long it would wait.
     pub(super) async fn commit(&self, facts: Vec<Fact>) -> Result<(), Refusal> {
+        if self.0.space.status().is_reserve_used_up {
+            let detail = format!("{}; nothing was changed", self.disk_trouble().unwrap_or_else(|| "the disk is full".into()));
+            return Err(Refusal::Busy { detail, retry_after_s: DISK_FULL_RETRY_S });
+        }
         let (done, waits) = oneshot::channel();
         self.operate(|permit| Message::Operate { facts, done, permit }, waits).await
     }
 
-    /// Waits until the view has everything that was written before; at most two seconds, and then it has not.
+    /// Waits until the view has everything that was written before; at most two seconds, and then it has not. A view that rests because the disk is
+    /// full is not waited for: an old answer is better than none then.
     pub(super) async fn barrier(&self) -> Result<(), Refusal> {
+        if self.0.space.status().view_waits_since.is_some() {
+            return Ok(());
+        }
         let (done, waits) = oneshot::channel();
         let barrier = self.operate(|permit| Message::Barrier { done, permit }, waits);
         let busy = || Refusal::Busy { detail: "the view is catching up with the journal".into(), retry_after_s: 1 };
@@ -313,7 +338,10 @@ impl Hallway for House {
     }
 
     fn not_ready(&self) -> Option<String> {
-        self.0.draining.load(Ordering::Relaxed).then(|| "the daemon is ending".to_owned())
+        if self.0.draining.load(Ordering::Relaxed) {
+            return Some("the daemon is ending".to_owned());
+        }
+        self.disk().full_since.and_then(|_| self.disk_trouble())
     }
 
     async fn publish(&self, events: Vec<NewEvent>) -> Publication {
@@ -337,6 +365,11 @@ impl Hallway for House {
                 Publication::Durable(published.collect())
             }
             Ok(Reply::Conflicts(conflicts)) => Publication::Conflicts(conflicts),
+            Ok(Reply::DiskFull) => {
+                let detail =
+                    format!("{}; nothing of this request was kept", self.disk_trouble().unwrap_or_else(|| "the disk is full".into()));
+                Publication::Refused(Refusal::Busy { detail, retry_after_s: DISK_FULL_RETRY_S })
+            }
             Ok(Reply::QueueFull { pending, max_pending }) => {
                 let detail = format!(
                     "the queue is full: {pending} deliveries are pending, max_pending in [limits] is {max_pending}; nothing was kept"
@@ -365,6 +398,7 @@ impl Hallway for House {
         let rooms = Arc::clone(&self.0);
         let sizes = tokio::task::spawn_blocking(move || rooms.lists.sizes()).await;
         (status.store.segments, status.store.size_bytes) = sizes.unwrap_or_default();
+        status.store.disk = self.disk();
         status.webhooks = self.summaries(lanes);
         status.webhooks.sort_by_key(|webhook| (webhook.trouble.is_none() && webhook.pauses.is_empty(), std::cmp::Reverse(webhook.pending)));
         Ok(status)

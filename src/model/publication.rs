@@ -74,4 +74,6 @@ pub enum Verdict {
     Conflict,
     /// It would have been good, but another one of its batch was not.
     NotKept,
+    /// The disk has no room for it. Nothing of its batch was kept.
+    NoRoom,
 }

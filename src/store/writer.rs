@@ -5,19 +5,27 @@
 //! A lone commit never waits for company: it is synced as soon as it is taken. What arrives while a sync runs shares the next one.
 //! Records (attempts, cancellations) ride along with the next sync and wait at most [`limits::APPEND_SYNC_DELAY_MS`] for one.
 //!
+//! While the disk has no room for another segment, events are refused and records go to the reserve; when even that is used up they wait here, in order, bounded by
+//! the engine's credits. With too little room for the view nothing is applied to it. All of this ends by itself ([`Space`]).
+//!
 //! After a failed write or sync nothing is known about the file any more: the writer gives back the error, the daemon says so and ends, and the
 //! next start sorts it out. An fsync is never tried again.
 
-use std::collections::HashMap;
+mod room;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::Duration;
 
+use self::room::Outcome;
 use super::blacklist::{self, Blacklist};
 use super::fact::{Accepted, BlacklistChange, Fact};
 use super::history::History;
 use super::journal::medium::Medium;
 use super::journal::{Appended, JournalError, JournalWriter, Spare, SpareJob};
+use super::space::Space;
 use super::view::keys::{self, IdHash, IdempotencyRow};
 use super::view::{Table, TableError, View};
 use crate::limits;
@@ -132,6 +140,11 @@ pub struct Writer<M: Medium, T: Table> {
     unsynced: Vec<(Appended, Fact)>,
     /// Barriers, each with the fact that must be in the table.
     barriers: Vec<(u64, u64)>,
+    /// Records and operators' facts for which there was no room, in order.
+    held: VecDeque<Outcome>,
+    /// There is too little room for the view.
+    view_waits: bool,
+    space: Space,
     /// When the next sync must begin at the latest.
     sync_at: Option<UnixMillis>,
     forget_at: UnixMillis,
@@ -152,6 +165,9 @@ impl<M: Medium, T: Table> Writer<M, T> {
             records: 0,
             unsynced: Vec::new(),
             barriers: Vec::new(),
+            held: VecDeque::new(),
+            view_waits: false,
+            space: Space::default(),
             sync_at: None,
             forget_at: UnixMillis(0),
             syncs: 0,
@@ -169,31 +185,16 @@ impl<M: Medium, T: Table> Writer<M, T> {
                 self.owed.push(Answer::Committed { ticket, settled });
                 self.sync_at = Some(now);
             }
-            Order::Record(fact) => {
-                let fact = self.with_previous(fact)?;
-                self.append(vec![fact])?;
-                self.records += 1;
-                let latest = now.plus_ms(limits::APPEND_SYNC_DELAY_MS);
-                self.sync_at = Some(self.sync_at.map_or(latest, |at| at.min(latest)));
-            }
-            Order::Operate { ticket, facts } => {
-                self.append(facts)?;
-                self.owed.push(Answer::Operated { ticket });
-                self.sync_at = Some(now);
-            }
-            Order::Blacklist { ticket, change } => {
-                let change = blacklist::effective(&self.view, change)?;
-                let changed = change.count();
-                self.append(if changed > 0 { vec![Fact::Blacklist(change)] } else { Vec::new() })?;
-                self.owed.push(Answer::Blacklisted { ticket, changed });
-                self.sync_at = Some(now);
-            }
+            Order::Record(fact) => self.take_outcome(Outcome::Record(fact), now)?,
+            Order::Operate { ticket, facts } => self.take_outcome(Outcome::Operate { ticket, facts }, now)?,
+            Order::Blacklist { ticket, change } => self.take_outcome(Outcome::Blacklist { ticket, change }, now)?,
             Order::Barrier { ticket } => {
                 self.barriers.push((ticket, self.last_sequence()));
                 self.sync_at = Some(now);
             }
             Order::SetIdempotencyWindow { window_ms } => self.idempotency_window_ms = window_ms,
         }
+        self.note_space(now);
         Ok(())
     }
 
@@ -238,6 +239,9 @@ impl<M: Medium, T: Table> Writer<M, T> {
     /// # Errors
     /// [`StoreError`] when the table fails.
     pub fn apply_step(&mut self, answers: &mut Vec<Answer>) -> Result<bool, StoreError> {
+        if self.view_must_rest() {
+            return Ok(false);
+        }
         let applied = self.view.apply_step()?;
         if self.journal.unsynced_bytes() == 0 {
             self.view.close_window();
@@ -246,10 +250,10 @@ impl<M: Medium, T: Table> Writer<M, T> {
         Ok(applied)
     }
 
-    /// Whether the view is so far behind that it must catch up before more is taken.
+    /// Whether the view is so far behind that it must catch up before more is taken. While it waits for room, events are refused instead.
     #[must_use]
     pub fn must_apply(&self) -> bool {
-        self.view.lag().max(self.blacklist.unapplied()) > limits::VIEW_LAG_MAX
+        self.unapplied() > limits::VIEW_LAG_MAX && !self.view_waits
     }
 
     /// Forgets ids that are older than the window, a few at a time and at most once a second.
@@ -257,7 +261,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
     /// # Errors
     /// [`StoreError`] when the table fails.
     pub fn forget_old_ids(&mut self, now: UnixMillis) -> Result<(), StoreError> {
-        if now < self.forget_at || self.view.lag() > 0 {
+        if now < self.forget_at || self.view.lag() > 0 || self.view_must_rest() {
             return Ok(());
         }
         let moment = UnixMillis(now.0.saturating_sub(self.idempotency_window_ms));
@@ -266,14 +270,9 @@ impl<M: Medium, T: Table> Writer<M, T> {
         Ok(())
     }
 
-    /// The job of preparing the next segment, when somebody ought to begin it.
-    pub fn spare_job(&mut self) -> Option<SpareJob<M>> {
-        self.journal.spare_job()
-    }
-
-    /// Takes the next segment.
-    pub fn take_spare(&mut self, spare: Spare<M>) {
-        self.journal.take_spare(spare);
+    /// The job of preparing a segment, when somebody ought to begin it.
+    pub fn spare_job(&mut self, now: UnixMillis) -> Option<SpareJob<M>> {
+        self.journal.spare_job(now)
     }
 
     /// What the writer has done.
@@ -297,6 +296,11 @@ impl<M: Medium, T: Table> Writer<M, T> {
     #[must_use]
     pub fn view(&self) -> &View<T> {
         &self.view
+    }
+
+    /// Facts that are not in the table yet, or rows of the Black List if those are more: one fact may bring many.
+    fn unapplied(&self) -> usize {
+        self.view.lag().max(self.blacklist.unapplied())
     }
 
     fn last_sequence(&self) -> u64 {
@@ -333,7 +337,11 @@ impl<M: Medium, T: Table> Writer<M, T> {
                 }));
             }
         }
-        let mut places = self.append(facts)?.into_iter();
+        let Some(places) = self.append_events(facts)? else {
+            settled.iter_mut().for_each(|one| one.verdict = Verdict::NoRoom);
+            return Ok(settled);
+        };
+        let mut places = places.into_iter();
         for one in &mut settled {
             if let (Verdict::New { sequence, locator }, true) = (&mut one.verdict, places.len() > 0) {
                 let place = places.next().expect("one place for each new event, counted in the condition");
@@ -382,16 +390,11 @@ impl<M: Medium, T: Table> Writer<M, T> {
         Ok(Fact::Attempted(attempted))
     }
 
-    fn append(&mut self, facts: Vec<Fact>) -> Result<Vec<Appended>, StoreError> {
-        if facts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let places = self.journal.append(&facts)?;
+    fn appended(&mut self, places: &[Appended], facts: Vec<Fact>) {
         for (place, fact) in places.iter().zip(facts) {
             self.view.fold(*place, &fact);
             self.unsynced.push((*place, fact));
         }
-        Ok(places)
     }
 
     fn pass_barriers(&mut self, answers: &mut Vec<Answer>) {
@@ -432,22 +435,18 @@ pub fn run<M: Medium, T: Table>(
         // Whoever looks at the status learns, too, that the view has caught up.
         let caught_up = lag > 0 && writer.view().lag() == 0;
         writer.forget_old_ids(now())?;
-        match prepared.try_recv() {
-            Ok(Ok(spare)) => writer.take_spare(spare),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the next journal segment could not be prepared; it will be tried again when it is needed");
-            }
-            Err(_) => {}
+        if let Ok(prepared) = prepared.try_recv() {
+            writer.take_spare(prepared, now())?;
         }
-        if let Some(job) = writer.spare_job() {
+        if let Some(job) = writer.spare_job(now()) {
             prepare(job, spares.clone());
         }
+        writer.note_space(now());
         if !answers.is_empty() || caught_up {
             answer(answers, writer.status());
         }
-        if !open && !applied && writer.sync_at().is_none() && writer.view().lag() == 0 {
-            writer.view().table().checkpoint()?;
-            return Ok(());
+        if !open && !applied && writer.sync_at().is_none() && (writer.view().lag() == 0 || writer.is_stuck()) {
+            return writer.end();
         }
         if open && !applied {
             open = wait(&mut writer, orders, &now)?;
@@ -488,10 +487,10 @@ fn wait<M: Medium, T: Table>(
     }
 }
 
-fn prepare<M: Medium>(job: SpareJob<M>, spares: SyncSender<std::io::Result<Spare<M>>>) {
+fn prepare<M: Medium>(job: SpareJob<M>, spares: SyncSender<io::Result<Spare<M>>>) {
     let work = move || drop(spares.send(job.run()));
     if let Err(error) = std::thread::Builder::new().name("hookwheel-spare".into()).spawn(work) {
-        // Without a spare the writer prepares the segment itself, in time but slower.
+        // It is tried again; without a spare the writer prepares the segment itself, in time but slower.
         tracing::warn!(%error, "no thread to prepare the next journal segment; it will be prepared while writing");
     }
 }

@@ -7,6 +7,7 @@ mod crash;
 mod daemon;
 mod demo;
 mod flow;
+mod full_disk;
 mod lifecycle;
 mod mistakes;
 mod outcomes;

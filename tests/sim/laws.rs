@@ -196,6 +196,7 @@ pub(crate) fn verdicts_are_right(expected: Option<&Vec<Expected>>, settled: &[Se
         Verdict::Duplicate { deliveries } => Expected::Duplicate(deliveries),
         Verdict::Conflict => Expected::Conflict,
         Verdict::NotKept => Expected::NotKept,
+        Verdict::NoRoom => Expected::NoRoom,
     });
     let verdicts = verdicts.collect::<Vec<_>>();
     require("answers are right", expected == Some(&verdicts), || format!("expected {expected:?}, the store said {settled:?}"))
@@ -226,8 +227,17 @@ pub(crate) fn replies_are_right(mirror: &Mirror, events: &[NewEvent], expected: 
             require(law, really == *pending && *max_pending == mirror.max_pending, || format!("{reply:?}, pending are {really}"))
         }
         Reply::Draining => require(law, mirror.draining, || "refused as draining, which it is not".into()),
+        Reply::DiskFull => {
+            let all_refused = expected.is_some_and(|expected| expected.iter().all(|one| *one == Expected::NoRoom));
+            require(law, all_refused, || format!("expected {expected:?}, the client heard that the disk is full"))
+        }
         Reply::TooManyDeliveries { .. } => require(law, false, || format!("{reply:?} to a small batch")),
     }
+}
+
+/// **The view rests while there is no room for it**: sled fails for good when it is written to on a full disk.
+pub(crate) fn the_view_rests_without_room(table: &SimTable) -> Law {
+    require("the view rests while there is no room for it", !table.wrote_without_room(), || "something was written to it".into())
 }
 
 /// **Bytes delivered equal bytes accepted**: what is read for an attempt is the event of that number, made for that webhook.

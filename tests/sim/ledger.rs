@@ -27,6 +27,7 @@ pub(crate) enum Expected {
     Duplicate(u32),
     Conflict,
     NotKept,
+    NoRoom,
 }
 
 /// An event whose id a client chose.
@@ -144,7 +145,7 @@ impl Books {
 }
 
 impl Ledger {
-    /// The writer is about to take facts, one atomic batch.
+    /// The writer takes, or holds back until there is room, facts of one atomic batch.
     pub(crate) fn take_facts(&mut self, facts: Vec<Fact>) {
         self.batches += 1;
         for fact in facts {
@@ -154,7 +155,18 @@ impl Ledger {
         }
     }
 
-    /// The writer is about to take a commit.
+    /// The writer refused a commit for want of room.
+    pub(crate) fn refuse_commit(&mut self, ticket: u64, events: usize) {
+        self.expected.insert(ticket, vec![Expected::NoRoom; events]);
+    }
+
+    /// Whether something of a commit is new.
+    pub(crate) fn has_new(&self, batch: &[Proposal]) -> bool {
+        let verdicts = self.verdicts(batch);
+        !verdicts.contains(&Expected::Conflict) && verdicts.iter().any(|verdict| matches!(verdict, Expected::New(_)))
+    }
+
+    /// The writer takes a commit.
     pub(crate) fn take_commit(&mut self, ticket: u64, batch: &[Proposal]) {
         let verdicts = self.verdicts(batch);
         let conflict = verdicts.contains(&Expected::Conflict);
@@ -213,9 +225,10 @@ impl Ledger {
         verdicts
     }
 
-    /// A sync went well: everything that was taken is acknowledged.
-    pub(crate) fn acknowledge_all(&mut self) {
-        self.acknowledged = self.log.len();
+    /// A sync went well: everything that was written is acknowledged. What waits for room is not.
+    pub(crate) fn acknowledge(&mut self, last_sequence: u64) {
+        // After the journal rotted the ledger is not kept any more.
+        self.acknowledged = usize::try_from(last_sequence).expect("few facts are simulated").min(self.log.len());
     }
 
     /// A process begins with what the journal holds: the beginning of the log that has so many facts.

@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) power_percent: u64,
     /// From one time of disk errors to the next, on average.
     pub(crate) trouble_every_ms: u64,
+    /// From one time of a full disk to the next, on average.
+    pub(crate) fills_every_ms: u64,
     /// How many of a hundred sudden ends hurt the table.
     pub(crate) hurt_percent: u64,
     /// From one thing that the operator does to the next, on average.
@@ -65,7 +67,7 @@ impl Plan {
         let webhooks = (0..rng.between(2, 6)).map(|number| webhook(rng, number)).collect();
         Self {
             active_ms,
-            segment_size: *rng.pick(&[64 * 1024, 64 * 1024, 96 * 1024, 256 * 1024]),
+            segment_size: *rng.pick(&[40 * 1024, 64 * 1024, 96 * 1024, 256 * 1024]),
             idempotency_window_ms: *rng.pick(&[24 * HOUR, 2 * HOUR, 10 * MINUTE]),
             max_in_flight: *rng.pick(&[1024, 16, 3]),
             max_pending: *rng.pick(&[100_000, 100_000, 300]),
@@ -74,6 +76,7 @@ impl Plan {
             crash_every_ms,
             power_percent: *rng.pick(&[0, 50, 50, 100]),
             trouble_every_ms,
+            fills_every_ms: often(rng),
             hurt_percent: *rng.pick(&[0, 0, 15, 50]),
             operator_every_ms: rng.between(5 * MINUTE, HOUR),
             mood_every_ms: rng.between(MINUTE, HOUR),

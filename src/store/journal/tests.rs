@@ -1,6 +1,7 @@
 //! The journal over a real directory, watched and disturbed. These tests never look at the view.
 
 mod damage;
+mod spares;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -162,8 +163,8 @@ fn a_full_segment_gives_way_to_the_next_and_a_batch_never_spans_two() {
     let mut places = Vec::new();
     for number in 0..30 {
         places.extend(writer.append(&[accepted(2 * number, 1000), accepted(2 * number + 1, 2000)]).unwrap());
-        if let Some(job) = writer.spare_job() {
-            writer.take_spare(job.run().unwrap());
+        if let Some(job) = writer.spare_job(UnixMillis(0)) {
+            writer.take_spare(job.run());
         }
     }
     writer.sync().unwrap();
@@ -268,6 +269,10 @@ impl Medium for Watched {
     fn sync_directory(&self) -> io::Result<()> {
         self.note("sync directory".into());
         self.inner.sync_directory()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.inner.free_bytes()
     }
 
     fn entropy(&self) -> io::Result<u64> {
