@@ -230,10 +230,10 @@ fn import(project: &Project, file: &Path, daemon: &Client, output: &mut Output<'
         let batch = match batches.next() {
             Ok(Some(batch)) => batch,
             Ok(None) => break,
-            Err(error @ (Unreadable::TooLong(line) | Unreadable::NotText { line, .. })) => {
-                return Err(Failure::Refused(format!("{name}:{line}: {error}")).and(&so_far(imported)));
+            Err(bad @ (Unreadable::TooLong(line) | Unreadable::NotText { line, .. })) => {
+                return Err(Failure::Refused(format!("{name}:{line}: {bad}")).and(&so_far(imported)));
             }
-            Err(error @ Unreadable::Io(_)) => return Err(Failure::Refused(format!("{name}: {error}")).and(&so_far(imported))),
+            Err(bad @ Unreadable::Io(_)) => return Err(Failure::Refused(format!("{name}: {bad}")).and(&so_far(imported))),
         };
         let done = send(&mut post, &name, &batch).map_err(|failure| failure.and(&so_far(imported)))?;
         sum(&mut imported, done);
