@@ -117,8 +117,16 @@ pub const BALLAST_SIZE: u64 = SEGMENT_SIZE + VIEW_ROOM_AGAIN;
 pub const FRAME_PAYLOAD_MAX: usize = EVENT_SIZE_MAX + 4 * 1024 * 1024;
 /// Bytes that one atomic batch takes in the journal at most.
 pub const BATCH_BYTES_MAX: u64 = 40 * 1024 * 1024;
-/// Finished deliveries of the newest segments that are listed from memory.
-pub const RECENT_FINISHED_MAX: usize = 200_000;
+/// Indexes of the history whose summaries stay in memory, some 300 kB each: as many as `[history] max_size` has segments by default.
+pub const HISTORY_INDEXES_OPEN_MAX: usize = 160;
+/// Work of the history, such as the index of a sealed segment, is looked for this often.
+pub const HISTORY_WORK_EVERY_MS: u64 = 1000;
+/// Facts that are read for one answer to somebody who follows the deliveries.
+pub const FOLLOWED_FACTS_MAX: usize = 20_000;
+/// Facts about deliveries in one answer to somebody who follows them.
+pub const FOLLOWED_PAGE_MAX: usize = 500;
+/// A question for what happens next waits at most this long.
+pub const FOLLOW_WAIT_MAX_MS: u64 = 30_000;
 
 /// Bytes before the `@` of a mail address (RFC 5321, 4.5.3.1.1).
 pub const ADDRESS_LOCAL_PART_MAX: usize = 64;
@@ -279,4 +287,5 @@ const _: () = assert!(SANDBOX_BODY_READ_MAX <= SANDBOX_BODIES_MAX);
 const _: () = assert!((SANDBOX_REQUESTS_KEPT * (SANDBOX_BODY_KEPT_MAX + SANDBOX_HEADERS_KEPT_MAX + 4096)) as u64 <= SANDBOX_SIZE_MAX);
 const _: () = assert!(SANDBOX_FAIL_FIRST_MAX as usize <= SANDBOX_REQUESTS_KEPT, "failures are counted among the requests that are kept");
 const _: () = assert!(SANDBOX_WAIT_MAX_MS < COMMAND_TIMEOUT_MS);
+const _: () = assert!(FOLLOW_WAIT_MAX_MS < COMMAND_TIMEOUT_MS);
 const _: () = assert!(DRAIN_TIMEOUT_MS < 90_000, "systemd's default stop time-out");

@@ -7,9 +7,11 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::blacklist::Blacklist;
+use super::deliveries::watch::Watch;
 use super::demo::Demo;
+use super::events::list;
 use super::sandbox::Sandbox;
-use crate::model::{DeliveryId, EventId, EventTypeName, Project, Selector, WebhookId};
+use crate::model::{DeliveryId, EventId, EventTypeName, Moment, Project, Selector, WebhookId};
 
 /// Webhook delivery daemon: events in, safe on disk, delivered on the schedule.
 #[derive(Debug, Parser)]
@@ -85,11 +87,11 @@ pub(super) enum Command {
     /// List, show, pause and resume webhooks
     #[command(subcommand, after_help = "Example:\n  hookwheel webhooks list")]
     Webhooks(Webhooks),
-    /// List deliveries, and show one with its attempts
+    /// List deliveries, show one with its attempts, and watch them
     #[command(subcommand, after_help = "Example:\n  hookwheel deliveries list --state pending")]
     Deliveries(Deliveries),
-    /// Ask about events
-    #[command(subcommand, after_help = "Example:\n  hookwheel events explain email.status.bounced --project shop.example.com")]
+    /// List and show events, and say who would get one
+    #[command(subcommand, after_help = "Example:\n  hookwheel events list --project shop.example.com")]
     Events(Events),
     /// List, check, add and remove addresses that must not be mailed, per project
     #[command(subcommand, after_help = "Example:\n  hookwheel blacklist check shop.example.com user@example.com")]
@@ -195,7 +197,14 @@ pub(super) struct WebhookArgument {
 #[derive(Debug, Subcommand)]
 pub(super) enum Deliveries {
     /// List deliveries: pending ones by their next attempt, then finished ones, newest first
+    ///
+    /// Those that are due first come first, as they are what happens next; behind them what ended, the last one first. The time of a delivery, for --since and --until, is that of the last
+    /// thing that happened to it: its end; while it is pending its last attempt, or that it was accepted.
     List(DeliveryList),
+    /// Follow what happens to deliveries: each that ends, each attempt that fails
+    ///
+    /// Goes on until Ctrl-C, over a restart of the daemon too, and misses nothing meanwhile.
+    Watch(Watch),
     /// Show one delivery: every attempt, how long each phase took, and what follows
     #[command(after_help = "Example:\n  hookwheel deliveries show dlv_aaaaaaaaaaaasaaaaaaa")]
     Show {
@@ -210,6 +219,8 @@ pub(super) enum Deliveries {
 #[command(after_help = "\
 Examples:
   hookwheel deliveries list --state pending --webhook crm
+  hookwheel deliveries list --state dropped --since 2h
+  hookwheel deliveries list --since 2026-11-23T00:00:00Z --until 2026-11-24T00:00:00Z
   hookwheel deliveries list --type 'email.*' --limit 1000 --json")]
 pub(super) struct DeliveryList {
     /// Of this webhook
@@ -224,6 +235,12 @@ pub(super) struct DeliveryList {
     /// In this state
     #[arg(long, value_parser = PossibleValuesParser::new(["pending", "delivered", "dropped", "cancelled"]))]
     pub(super) state: Option<String>,
+    /// To which something happened since: an age such as 90s, 15m, 2h, 3d, or a time, RFC 3339
+    #[arg(long, value_name = "MOMENT")]
+    pub(super) since: Option<Moment>,
+    /// To which nothing happened since: an age or a time
+    #[arg(long, value_name = "MOMENT")]
+    pub(super) until: Option<Moment>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) limit: u64,
@@ -235,6 +252,10 @@ pub(super) struct DeliveryList {
 /// What can be asked about events.
 #[derive(Debug, Subcommand)]
 pub(super) enum Events {
+    /// List what was accepted, the newest first, and where its deliveries stand
+    List(list::List),
+    /// Show one event: its body and its deliveries; of several with one id the newest
+    Show(list::Show),
     /// Say which webhooks would get an event, and why the others would not
     #[command(after_help = "Example:\n  hookwheel events explain email.status.bounced --project shop.example.com")]
     Explain {
@@ -281,7 +302,7 @@ mod tests {
                 assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
             }
         });
-        assert_eq!(commands, 32);
+        assert_eq!(commands, 35);
     }
 
     #[test]
@@ -323,6 +344,9 @@ mod tests {
             "hookwheel deliveries show evt_1",
             "hookwheel deliveries list --state lost",
             "hookwheel deliveries list --limit 0",
+            "hookwheel deliveries list --since yesterday",
+            "hookwheel deliveries watch --count 0",
+            "hookwheel events show order-17",
             "hookwheel events explain email.status.bounced",
             "hookwheel blacklist check shop.example.com",
             "hookwheel blacklist check shop.example.com user@",

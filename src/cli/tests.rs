@@ -85,6 +85,9 @@ fn a_daemon_that_is_not_there_is_69_for_every_command_that_needs_one() {
         "webhooks pause crm",
         "deliveries list",
         "deliveries show dlv_aaaaaaaaaaaasaaaaaaa",
+        "deliveries watch",
+        "events list",
+        "events show order-17 --project shop.example.com",
         "events explain email.status.bounced --project shop.example.com",
         "emit email.status.bounced --project shop.example.com",
     ] {

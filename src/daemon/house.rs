@@ -19,10 +19,13 @@ use crate::engine::{Engine, Input, Reply, matching};
 use crate::limits;
 use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
-    BlacklistQuery, ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryPage, DiskStatus, ExplainedWebhook, Explanation,
-    PublishedEvent, ReloadReport, Status, StoreStatus, WebhookDetail, WebhookSummary,
+    BlacklistQuery, ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage, DiskStatus, EventDetail,
+    EventFilter, EventPage, ExplainedWebhook, Explanation, PublishedEvent, ReloadReport, Status, StoreStatus, WatchFilter, WebhookDetail,
+    WebhookSummary,
 };
-use crate::model::{Address, DeliveryId, EventTypeName, NewEvent, Pause, PauseReason, Project, Remark, Webhook, WebhookId, WebhookNumber};
+use crate::model::{
+    Address, DeliveryId, EventId, EventTypeName, NewEvent, Pause, PauseReason, Project, Remark, Webhook, WebhookId, WebhookNumber,
+};
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::sandbox::Sandboxes;
 use crate::store::blacklist::Blacklist;
@@ -425,6 +428,18 @@ impl Hallway for House {
 
     async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, Refusal> {
         super::lists::detail(self, id).await
+    }
+
+    async fn watch(&self, filter: WatchFilter) -> Result<DeliveryNewsPage, Refusal> {
+        super::lists::watch(self, filter).await
+    }
+
+    async fn events(&self, filter: EventFilter) -> Result<EventPage, Refusal> {
+        super::lists::events(self, filter).await
+    }
+
+    async fn event(&self, project: Project, id: EventId) -> Result<EventDetail, Refusal> {
+        super::lists::event(self, project, id).await
     }
 
     async fn explain(&self, event_type: EventTypeName, project: Project) -> Result<Explanation, Refusal> {

@@ -45,7 +45,7 @@ use crate::store::recovery::{self, Opening, Recovered};
 use crate::store::space::Space;
 use crate::store::view::TableError;
 use crate::store::view::sled::SledTable;
-use crate::store::writer::{self, Answer, Order, StoreError, Writer};
+use crate::store::writer::{self, Answer, Order, StoreError, Writer, WriterStatus};
 use crate::time::{ScheduleClock, wall_now};
 
 type Store = Recovered<RealMedium, SledTable>;
@@ -72,7 +72,8 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let sandboxes = open_sandboxes(&config, listen, &registry)?;
     let metrics = Arc::new(Metrics::new());
     let reader = JournalReader::new(Arc::clone(&medium));
-    let lists = Lists { table: Arc::clone(store.view.table()), reader: reader.clone(), medium, history: store.history.clone() };
+    let (news, durable) = watch::channel(0);
+    let lists = Lists::new(&store, &reader, medium, durable);
     let warnings = std::mem::take(&mut store.warnings);
     let dispatcher = {
         let _inside = runtime.enter();
@@ -84,7 +85,8 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let store_writer = Writer::new(store.journal, store.view, store.history, config.ingest.idempotency_ms);
     let blacklist = store_writer.blacklist().clone();
     let space = store_writer.space().clone();
-    let writer = spawn_writer(store_writer, writer_inbox, inbox.clone(), clock, Arc::clone(&data_dir), events.clone())?;
+    let answers = Answers { inbox: inbox.clone(), news };
+    let writer = spawn_writer(store_writer, writer_inbox, answers, clock, Arc::clone(&data_dir), events.clone())?;
     upkeep::begin(&lists, ballast, Arc::clone(&data_dir), space.clone(), events.clone())?;
     let outbound = Outbound {
         reader,
@@ -299,17 +301,29 @@ fn load(store: &Store, config: &Config, registry: &Registry, clock: ScheduleCloc
     Ok((engine, effects))
 }
 
+/// Who hears from the writer: the engine, and those who wait for whatever becomes durable next.
+struct Answers {
+    inbox: Inbox,
+    news: watch::Sender<u64>,
+}
+
+impl Answers {
+    fn give(&self, answers: Vec<Answer>, status: WriterStatus) {
+        self.news.send_replace(status.last_sequence);
+        self.inbox.put(Message::Answers(answers, status));
+    }
+}
+
 fn spawn_writer(
     store_writer: Writer<RealMedium, SledTable>,
     orders: std::sync::mpsc::Receiver<Order>,
-    inbox: Inbox,
+    answers: Answers,
     clock: ScheduleClock,
     data_dir: Arc<DataDir>,
     events: SyncSender<Event>,
 ) -> Result<JoinHandle<()>, DaemonError> {
-    let answer = move |answers: Vec<Answer>, status| inbox.put(Message::Answers(answers, status));
     spawn_guarded("hookwheel-writer", events, move || {
-        let result = writer::run(store_writer, &orders, || clock.now(), answer);
+        let result = writer::run(store_writer, &orders, || clock.now(), |given, status| answers.give(given, status));
         if let Err(StoreError::View(error)) = &result {
             upkeep::set_view_aside(&data_dir, error);
         }

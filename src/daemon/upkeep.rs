@@ -1,4 +1,5 @@
-//! What is done every few seconds beside the work: the view is made durable, the ballast is made again. Nothing depends on it, and it never touches the journal.
+//! What is done every few seconds beside the work: the view is made durable, the ballast is made again, sealed segments get the index of their history. Nothing depends on it, and it
+//! never touches the journal.
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -9,10 +10,12 @@ use super::{DaemonError, Event};
 use crate::limits;
 use crate::store::ballast::Ballast;
 use crate::store::data_dir::DataDir;
+use crate::store::history::History;
+use crate::store::journal::medium::RealMedium;
 use crate::store::space::Space;
 use crate::store::view::{Table, TableError};
 
-/// Begins it on a thread of its own, which ends with the daemon.
+/// Begins it on threads of its own, which end with the daemon.
 pub(super) fn begin(
     lists: &Lists,
     ballast: Ballast,
@@ -20,6 +23,7 @@ pub(super) fn begin(
     space: Space,
     events: SyncSender<Event>,
 ) -> Result<(), DaemonError> {
+    keep_history(&lists.history, space.clone())?;
     // Weak: this thread must not keep the view open when the daemon ends.
     let table = Arc::downgrade(&lists.table);
     let work = move || {
@@ -42,6 +46,34 @@ pub(super) fn begin(
         }
     };
     std::thread::Builder::new().name("hookwheel-upkeep".into()).spawn(work).map(drop).map_err(DaemonError::failed)
+}
+
+/// Makes the indexes of sealed segments. While the disk is full they wait, for what little room comes is for the journal; so do their rows, in memory.
+fn keep_history(history: &History<RealMedium>, space: Space) -> Result<(), DaemonError> {
+    // Weak: this thread must not keep the history open when the daemon ends.
+    let history = history.downgrade();
+    let work = move || {
+        let mut last_error = String::new();
+        loop {
+            std::thread::sleep(Duration::from_millis(limits::HISTORY_WORK_EVERY_MS));
+            let Some(history) = history.upgrade() else { return };
+            let error = work_off(&history, &space).err().map(|error| error.to_string()).unwrap_or_default();
+            if !error.is_empty() && error != last_error {
+                tracing::warn!(%error, "the index of a sealed journal segment could not be made; it is tried again, and lists go on without it");
+            }
+            last_error = error;
+        }
+    };
+    std::thread::Builder::new().name("hookwheel-history".into()).spawn(work).map(drop).map_err(DaemonError::failed)
+}
+
+fn work_off(history: &History<RealMedium>, space: &Space) -> std::io::Result<()> {
+    loop {
+        let disk = space.status();
+        if disk.full_since.is_some() || disk.view_waits_since.is_some() || !history.work()? {
+            return Ok(());
+        }
+    }
 }
 
 /// Leaves a view that failed for the next start to rebuild.

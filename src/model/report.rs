@@ -1,9 +1,17 @@
 //! What the daemon tells people and scripts about itself: the JSON of the admin socket, read by the commands. It never holds a secret
 //! but the one that is shown once.
 
+mod history;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Address, DeliveryId, DeliveryState, EventId, EventTypeName, Origin, OutcomeClass, Pause, PhaseTimes, Project, WebhookId};
+pub use self::history::{
+    DeliveryCounts, DeliveryNews, DeliveryNewsPage, EventDelivery, EventDetail, EventFilter, EventPage, EventSummary, WatchFilter,
+};
+
+use super::{
+    Address, DeliveryId, DeliveryState, EventId, EventTypeName, Moment, Origin, OutcomeClass, Pause, PhaseTimes, Project, WebhookId,
+};
 use crate::time::UnixMillis;
 
 /// One screen about the daemon: `GET /v1/status`.
@@ -186,18 +194,18 @@ pub struct WebhookDetail {
     pub secret: Option<String>,
 }
 
-/// A delivery in a list: `GET /v1/deliveries`.
+/// A delivery in a list: `GET /v1/deliveries`. Of an event that is no longer kept its id is not known, and the rest only from the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliverySummary {
     /// Its id.
     pub id: DeliveryId,
     /// The event's id.
-    pub event: EventId,
+    pub event: Option<EventId>,
     /// The event's type.
     #[serde(rename = "type")]
-    pub event_type: EventTypeName,
+    pub event_type: Option<EventTypeName>,
     /// The event's project.
-    pub project: Project,
+    pub project: Option<Project>,
     /// The webhook; its number where the id is no longer known.
     pub webhook: String,
     /// Where it stands.
@@ -205,7 +213,7 @@ pub struct DeliverySummary {
     /// Attempts made in this round.
     pub attempts: u32,
     /// When the event was accepted.
-    pub accepted: UnixMillis,
+    pub accepted: Option<UnixMillis>,
     /// When the next attempt is due.
     pub due: Option<UnixMillis>,
     /// Whether an attempt is under way.
@@ -223,6 +231,14 @@ pub struct DeliveryPage {
     pub deliveries: Vec<DeliverySummary>,
     /// What to pass as `after` for the next page.
     pub next: Option<String>,
+    /// Journal segments whose index is missing and being made: what ended in them is not in the list yet.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unindexed_segments: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// One delivery with its attempts: `GET /v1/deliveries/{id}`.
@@ -235,8 +251,8 @@ pub struct DeliveryDetail {
     pub url: Option<String>,
     /// Every attempt, oldest first.
     pub timeline: Vec<AttemptView>,
-    /// The body that the receiver gets.
-    pub body: String,
+    /// The body that the receiver gets; `None` when the event is no longer kept.
+    pub body: Option<String>,
 }
 
 /// One attempt in a timeline.
@@ -266,7 +282,13 @@ pub struct AttemptView {
     pub next: String,
 }
 
-/// What a list of deliveries is narrowed to.
+/// What a list of deliveries is narrowed to: the query of `GET /v1/deliveries`.
+///
+/// Pending deliveries come first, in the order of their next attempt, then finished ones, the one that ended last first. The time of a delivery, for `since` and `until`, is that of the last
+/// thing that happened to it: its end; while it is pending its last attempt, or that it was accepted.
+///
+/// Finished ones are found by an index, whatever they are narrowed by. Of pending ones, only `webhook` is known without reading their events: at most
+/// [`crate::limits::PAGE_ROWS_MAX`] of them are read for a page, which may be short then and says with `next` where to go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeliveryFilter {
@@ -279,6 +301,10 @@ pub struct DeliveryFilter {
     pub event_type: Option<super::Selector>,
     /// In this state.
     pub state: Option<DeliveryState>,
+    /// The last thing happened to it at this moment or later.
+    pub since: Option<Moment>,
+    /// The last thing happened to it before this moment.
+    pub until: Option<Moment>,
     /// At most so many.
     pub limit: Option<usize>,
     /// Behind the page that ended with this.

@@ -1,6 +1,6 @@
 //! The commands' API on the admin socket: HTTP and JSON in front of the [`Hallway`]. It never answers anything itself but the catalogue.
 
-use axum::extract::rejection::StringRejection;
+use axum::extract::rejection::{PathRejection, StringRejection};
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 use super::hallway::Hallway;
 use super::problem::Problem;
 use crate::model::report::{
-    DeliveryDetail, DeliveryFilter, DeliveryPage, Explanation, ReloadReport, Status, WebhookDetail, WebhookSummary,
+    DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage, EventDetail, EventPage, Explanation, ReloadReport, Status,
+    WebhookDetail, WebhookSummary,
 };
-use crate::model::{DeliveryId, EventType, Project, WebhookId};
+use crate::model::{DeliveryId, EventId, EventType, Project, WebhookId};
 
 /// Who speaks at the other end of the admin socket, such as `uid 1000`.
 #[derive(Clone, Debug)]
@@ -57,7 +58,10 @@ pub fn routes<H: Hallway>(hallway: H) -> Router {
         .route("/v1/webhooks/{id}/pause", post(pause::<H>))
         .route("/v1/webhooks/{id}/resume", post(resume::<H>))
         .route("/v1/deliveries", get(deliveries::<H>))
+        .route("/v1/deliveries/watch", get(watch::<H>))
         .route("/v1/deliveries/{id}", get(delivery::<H>))
+        .route("/v1/events", get(events::<H>))
+        .route("/v1/events/{project}/{id}", get(event::<H>))
         .route("/v1/catalog", get(catalog::<H>))
         .route("/v1/explain", post(explain::<H>))
         .route("/v1/reload", post(reload::<H>))
@@ -99,6 +103,24 @@ async fn deliveries<H: Hallway>(State(hallway): State<H>, uri: Uri) -> Result<Js
 
 async fn delivery<H: Hallway>(State(hallway): State<H>, Named(id): Named<DeliveryId>) -> Result<Json<DeliveryDetail>, Problem> {
     Ok(Json(hallway.delivery(id).await?))
+}
+
+async fn watch<H: Hallway>(State(hallway): State<H>, uri: Uri) -> Result<Json<DeliveryNewsPage>, Problem> {
+    Ok(Json(hallway.watch(query(&uri)?).await?))
+}
+
+async fn events<H: Hallway>(State(hallway): State<H>, uri: Uri) -> Result<Json<EventPage>, Problem> {
+    Ok(Json(hallway.events(query(&uri)?).await?))
+}
+
+async fn event<H: Hallway>(
+    State(hallway): State<H>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Json<EventDetail>, Problem> {
+    let Path((project, id)) = path.map_err(|rejection| not_found(rejection.body_text()))?;
+    let project = Project::parse(&project).map_err(not_found)?;
+    let id = EventId::parse(&id).map_err(not_found)?;
+    Ok(Json(hallway.event(project, id).await?))
 }
 
 async fn catalog<H: Hallway>(State(hallway): State<H>) -> Json<Vec<EventType>> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
-    BlacklistQuery, DeliveryDetail, DeliveryFilter, DeliveryPage, Explanation, PublishedEvent, ReloadReport, Status, WebhookDetail,
-    WebhookSummary,
+    BlacklistQuery, DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage, EventDetail, EventFilter, EventPage, Explanation,
+    PublishedEvent, ReloadReport, Status, WatchFilter, WebhookDetail, WebhookSummary,
 };
 use crate::model::{Address, Catalog, DeliveryId, EventId, EventTypeName, NewEvent, Project, Remark, Token, WebhookId};
 
@@ -84,6 +84,12 @@ pub trait Hallway: Clone + Send + Sync + 'static {
     fn deliveries(&self, filter: DeliveryFilter) -> impl Future<Output = Result<DeliveryPage, Refusal>> + Send;
     /// One delivery with its attempts.
     fn delivery(&self, id: DeliveryId) -> impl Future<Output = Result<DeliveryDetail, Refusal>> + Send;
+    /// What happens to deliveries, as it happens.
+    fn watch(&self, filter: WatchFilter) -> impl Future<Output = Result<DeliveryNewsPage, Refusal>> + Send;
+    /// A page of events, the one accepted last first.
+    fn events(&self, filter: EventFilter) -> impl Future<Output = Result<EventPage, Refusal>> + Send;
+    /// The newest event of that id, with its deliveries.
+    fn event(&self, project: Project, id: EventId) -> impl Future<Output = Result<EventDetail, Refusal>> + Send;
     /// Which webhooks want an event, and why the others do not.
     fn explain(&self, event_type: EventTypeName, project: Project) -> impl Future<Output = Result<Explanation, Refusal>> + Send;
     /// A page of a project's Black List, in the order of addresses.

@@ -5,7 +5,7 @@
 //! ├── ballast          holds room for a start on a full disk
 //! ├── format           "hookwheel data directory, format 1"
 //! ├── lock             held (flock) by the daemon that uses it
-//! ├── journal/         the truth
+//! ├── journal/         the truth, and beside each full segment an index of what ended in it
 //! ├── sandbox/         test receivers and what they got, a file each; no part of the store
 //! ├── view/            sled; may be deleted while the daemon is down, it is rebuilt
 //! └── view.damaged     the view that failed, set aside: the next start deletes and rebuilds it

@@ -9,7 +9,8 @@
 //! # The order of things
 //! 1. [`writer`] appends facts to the group in memory ([`journal`]), one write and one sync make them durable, and only then is anybody answered.
 //! 2. What is synced is folded into the [`view`], in small batches; the view's position moves in the last batch of a window only.
-//! 3. [`recovery`] reads what follows the view's position, cuts a torn tail that was never acknowledged, names what is damaged, and rebuilds the view when it does not fit.
+//! 3. What a synced fact ended is noted in the [`history`], which puts an index of it beside each segment that is full.
+//! 4. [`recovery`] reads what follows the view's position, cuts a torn tail that was never acknowledged, names what is damaged, and rebuilds the view when it does not fit.
 //!
 //! # Rules
 //! * Sequence numbers are consecutive, so a missing fact is always seen and can be named.
@@ -20,10 +21,10 @@
 //! * Segments are never written to again once another was begun, and never used twice.
 //! * Idempotency, and who is new on a [`blacklist`], is decided by the writer, in order, at append: it alone sees both the view and what is not in it yet.
 //!
-//! The byte tables are in [`journal::frame`], [`journal::segment`] and [`view::keys`], what is assumed of a disk in [`journal::medium`], the directory in [`data_dir`].
+//! The byte tables are in [`journal::frame`], [`journal::segment`], [`view::keys`] and `history::index`, what is assumed of a disk in [`journal::medium`], the directory in [`data_dir`].
 //!
 //! # What is not here yet
-//! Segments are kept for ever (no retention), finished deliveries are listed from the newest two segments only, and there is no backup command.
+//! Segments are kept for ever (no retention), and there is no backup command.
 
 pub mod ballast;
 pub mod blacklist;

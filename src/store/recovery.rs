@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use self::segments::{Segments, Tail, refuse};
 use super::fact::{Fact, WebhookState};
-use super::history::History;
+use super::history::{FollowPlace, History};
 use super::journal::medium::Medium;
 use super::journal::reader::{JournalReader, ReadError};
 use super::journal::segment::{self, Scanned, ScannedFrame};
@@ -49,8 +49,8 @@ pub struct Recovered<M: Medium, T: Table> {
     pub journal: JournalWriter<M>,
     /// The view, up to date.
     pub view: View<T>,
-    /// What ended in the newest segments.
-    pub history: History,
+    /// What ended.
+    pub history: History<M>,
     /// Every webhook that ever got a number.
     pub webhooks: BTreeMap<WebhookNumber, WebhookState>,
     /// What was found wrong, in words.
@@ -139,8 +139,9 @@ pub fn open<M: Medium, T: Table>(
             (rebuild(table, &segments, &tail, &reader, &mut warnings, progress)?, true)
         }
     };
-    let history = History::default();
-    segments.note_recent(&tail, &reader, &history)?;
+    let (sequence, locator) = (view.meta().sequence, view.meta().locator);
+    let history = History::open(Arc::clone(&medium), reader.clone(), &segments.numbers, FollowPlace { sequence, locator })?;
+    segments.note_unindexed(&tail, &reader, &history)?;
     let webhooks = webhooks_of(view.table().as_ref())?;
     let number = segments.newest_number() + 1;
     let journal = JournalWriter::begin(medium, options, segments.journal, number, view.meta().sequence.max(tail.synced_through))?;

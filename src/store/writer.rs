@@ -129,7 +129,7 @@ pub struct WriterStatus {
 pub struct Writer<M: Medium, T: Table> {
     journal: JournalWriter<M>,
     view: View<T>,
-    history: History,
+    history: History<M>,
     blacklist: Blacklist<T>,
     idempotency_window_ms: u64,
     /// Answers that wait for the sync.
@@ -154,7 +154,7 @@ pub struct Writer<M: Medium, T: Table> {
 impl<M: Medium, T: Table> Writer<M, T> {
     /// A writer over an opened journal and its view.
     #[must_use]
-    pub fn new(journal: JournalWriter<M>, view: View<T>, history: History, idempotency_window_ms: u64) -> Self {
+    pub fn new(journal: JournalWriter<M>, view: View<T>, history: History<M>, idempotency_window_ms: u64) -> Self {
         Self {
             journal,
             blacklist: Blacklist::new(Arc::clone(view.table())),

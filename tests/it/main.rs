@@ -8,6 +8,7 @@ mod daemon;
 mod demo;
 mod flow;
 mod full_disk;
+mod history;
 mod lifecycle;
 mod mistakes;
 mod outcomes;

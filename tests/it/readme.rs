@@ -123,8 +123,8 @@ fn skeleton(text: &str) -> String {
         if is_id || is_unit || is_figure || word.is_empty() { String::new() } else { word.replace(|c: char| c.is_ascii_digit(), "") }
     };
     let line = |line: &str| line.split_whitespace().map(word).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    // How long the last bytes took is left out where it is nothing.
-    text.lines().map(line).filter(|line| !line.starts_with("the rest")).collect::<Vec<_>>().join("\n")
+    // How long the attempt waited for its turn, and how long the last bytes took, is left out where it is nothing.
+    text.lines().map(line).filter(|line| !line.starts_with("the rest") && !line.starts_with("waiting")).collect::<Vec<_>>().join("\n")
 }
 
 /// Waits until nothing is pending, as a reader does by reading.

@@ -48,7 +48,7 @@ pub(crate) struct Daemon {
     pub(crate) operations: BTreeMap<u64, Operation>,
     /// Barriers on their way, each with the number of the fact that must be in the table; none while its order waits.
     pub(crate) barriers: BTreeMap<u64, Option<u64>>,
-    pub(crate) history: History,
+    pub(crate) history: History<SimMedium>,
     /// Where new events of unanswered publications lie.
     pub(crate) places: HashMap<Ticket, Vec<(Sequence, Locator)>>,
     pub(crate) spare: Option<(u64, SpareJob<SimMedium>)>,
@@ -292,6 +292,7 @@ impl World {
             daemon.checkpoint_at = self.now_ms + self.rng.between(1000, 20_000);
         }
         self.prepare_spare(daemon, now)?;
+        self.keep_history(daemon);
         daemon.writer.note_space(now);
         let disk = daemon.writer.space().status();
         self.reached.extend(disk.is_reserve_used_up.then_some("outcomes wait for room"));
@@ -314,6 +315,15 @@ impl World {
         let retry_ms = if daemon.writer.space().status().full_since.is_some() { SPARE_RETRY_MS } else { u64::MAX };
         let spare = daemon.spare.as_ref().map_or(retry_ms, |(at, _)| at.saturating_sub(self.now_ms));
         self.now_ms + lateness_ms + waits.min(until_sync).min(orders).min(spare)
+    }
+
+    /// Indexes of sealed segments are made beside the writer, when it comes to it.
+    fn keep_history(&mut self, daemon: &Daemon) {
+        if self.rng.one_in(8)
+            && let Err(error) = daemon.history.work()
+        {
+            self.remark(&format!("no index for a sealed segment: {error}"));
+        }
     }
 
     /// The next segment is prepared beside the writer, and is ready some time later.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hookwheel::model::blacklist::Cause;
 use hookwheel::model::{Address, DeliveryKey, DeliveryState, Next, Project};
 use hookwheel::store::fact::{Accepted, BlacklistAction, BlacklistChange, Fact};
-use hookwheel::store::history::History;
+use hookwheel::store::history::{History, WantedEnds, WantedEvents};
 use hookwheel::store::journal::frame::encode_fact;
 use hookwheel::store::journal::medium::Medium;
 use hookwheel::store::journal::reader::JournalReader;
@@ -125,20 +125,53 @@ pub(crate) fn the_view_equals_the_fold(journal: &[ScannedFrame], table: &SimTabl
     expected.check_position(journal, rows)
 }
 
-/// **The newest segments' ends are listed**: each delivery that ended there, how, and where its last attempt lies.
-pub(crate) fn the_history_is_complete(journal: &[ScannedFrame], history: &History) -> Law {
-    let newest = journal.last().map_or(0, |frame| frame.locator.segment);
-    for frame in journal.iter().filter(|frame| frame.locator.segment + 1 >= newest) {
-        let Fact::Attempted(attempted) = &frame.fact else { continue };
-        let state = match attempted.attempt.next {
-            Next::RetryAt(_) => continue,
-            Next::Delivered => DeliveryState::Delivered,
-            Next::Dropped => DeliveryState::Dropped,
-        };
-        let found = history.find(attempted.key);
-        let fits =
-            found.is_some_and(|one| one.state == state && one.last_attempt == Some(frame.locator) && one.body == Some(attempted.body));
-        require("the newest segments' ends are listed", fits, || format!("{:?} ended as {state}; listed is {found:?}", attempted.key))?;
+/// **The history is complete**: every delivery that ended is listed, and no other, in the order of its end, and is found with where its last attempt lies; and so is every event.
+pub(crate) fn the_history_is_complete(journal: &[ScannedFrame], history: &History<SimMedium>) -> Law {
+    let law = "the history is complete";
+    let (mut expected, mut events) = (Vec::new(), Vec::new());
+    for frame in journal {
+        match &frame.fact {
+            Fact::Accepted(accepted) => {
+                events.push(frame.sequence);
+                let dropped = accepted.overflowed.iter().map(|webhook| DeliveryKey { sequence: frame.sequence, webhook: *webhook });
+                expected.extend(dropped.map(|key| (accepted.accepted, key, DeliveryState::Dropped, None)));
+            }
+            Fact::Attempted(attempted) => {
+                let state = match attempted.attempt.next {
+                    Next::RetryAt(_) => continue,
+                    Next::Delivered => DeliveryState::Delivered,
+                    Next::Dropped => DeliveryState::Dropped,
+                };
+                expected.push((attempted.attempt.finished, attempted.key, state, Some(frame.locator)));
+            }
+            Fact::Cancelled(cancelled) => {
+                expected.extend(cancelled.keys.iter().map(|(key, _)| (cancelled.at, *key, DeliveryState::Cancelled, None)));
+            }
+            Fact::Webhook(_) | Fact::Blacklist(_) => {}
+        }
+    }
+    expected.sort_by_key(|(at, key, ..)| std::cmp::Reverse((*at, *key)));
+    events.sort_by(|one, other| other.cmp(one));
+    // A disk that fails now says nothing about what is written there.
+    let Ok(ends) = history.ends(&WantedEnds::default(), usize::MAX) else { return Ok(()) };
+    let listed = ends.iter().map(|one| (one.at, one.key, one.state, one.last_attempt)).collect::<Vec<_>>();
+    if history.unindexed() > 0 {
+        return Ok(());
+    }
+    let differs = expected.iter().zip(&listed).find(|(expected, listed)| expected != listed);
+    require(law, expected == listed, || {
+        format!("{} ended, {} are listed; the first that differs: {differs:?}", expected.len(), listed.len())
+    })?;
+    let nameless = ends.iter().find(|one| one.event_type.is_none() || one.project.is_none() || one.accepted.is_none());
+    require(law, nameless.is_none(), || format!("of {nameless:?} the event is not known"))?;
+    let Ok(known) = history.events(&WantedEvents::default(), usize::MAX) else { return Ok(()) };
+    require(law, known.iter().map(|event| event.sequence).eq(events.iter().copied()), || {
+        format!("{} events were accepted, {} are listed", events.len(), known.len())
+    })?;
+    for (at, key, state, _) in expected.iter().rev().step_by(7) {
+        let Ok(found) = history.end_of(*key) else { return Ok(()) };
+        let fits = found.as_ref().is_some_and(|one| one.at >= *at && (one.state == *state || one.at > *at));
+        require(law, fits, || format!("{key:?} ended as {state} at {at}; found is {found:?}"))?;
     }
     Ok(())
 }

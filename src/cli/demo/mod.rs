@@ -210,7 +210,9 @@ impl<'a, 'b> Stage<'a, 'b> {
         let is_delivered = |delivery: &&DeliverySummary| delivery.state == DeliveryState::Delivered;
         let channel = |channel: &Channel| {
             let own = by_webhook.remove(channel.name.as_str()).unwrap_or_default();
-            let took_ms = |delivery: &&DeliverySummary| delivery.finished.map(|finished| finished.since_ms(delivery.accepted));
+            let took_ms = |delivery: &&DeliverySummary| {
+                delivery.finished.zip(delivery.accepted).map(|(finished, accepted)| finished.since_ms(accepted))
+            };
             ChannelSummary {
                 webhook: channel.name.clone(),
                 receiver: channel.receiver.behaviour.to_string(),

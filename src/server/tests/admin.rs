@@ -27,6 +27,15 @@ async fn every_route_asks_what_it_should() {
         ("POST", "/v1/webhooks/crm/pause", &paused, "id", json!("crm")),
         ("POST", "/v1/webhooks/shop-2/resume", &format!("resume shop-2 by {}", me()), "id", json!("shop-2")),
         ("GET", &delivery, &format!("delivery {DELIVERY}"), "id", json!(DELIVERY)),
+        (
+            "GET",
+            "/v1/deliveries/watch?after=1-2-3&wait_ms=5",
+            r#"watch {"webhook":null,"project":null,"type":null,"state":null,"after":"1-2-3","wait_ms":5}"#,
+            "next",
+            json!("1-2-3"),
+        ),
+        ("GET", "/v1/events?limit=3&after=9", r#"events {"project":null,"type":null,"limit":3,"after":9}"#, "next", json!(7)),
+        ("GET", "/v1/events/SHOP.example.com/order-17", "event shop.example.com order-17", "id", json!("order-17")),
         ("POST", "/v1/reload", &wet, "dry_run", json!(false)),
         ("POST", "/v1/reload?dry_run=false", &wet, "dry_run", json!(false)),
         ("POST", "/v1/reload?dry_run=true", &dry, "dry_run", json!(true)),
@@ -44,12 +53,12 @@ async fn deliveries_are_filtered_and_paged() {
     let doors = Doors::open(&House::new()).await;
     let page = doors.say_admin(bare("GET", "/v1/deliveries")).await.json(200);
     assert_eq!((&page["deliveries"][0]["id"], &page["next"]), (&json!(DELIVERY), &json!("p2")));
-    let query = "webhook=crm&project=m%C3%BCller-b%C3%BCcher.example&type=email.*&state=dropped&limit=20&after=p%202";
+    let query = "webhook=crm&project=m%C3%BCller-b%C3%BCcher.example&type=email.*&state=dropped&since=2h&until=2026-11-23T10:00:00Z&limit=20&after=p%202";
     doors.say_admin(bare("GET", &format!("/v1/deliveries?{query}"))).await.json(200);
     let asked = doors.house.asked().pop().unwrap();
     let filter: Value = serde_json::from_str(asked.strip_prefix("deliveries ").unwrap()).unwrap();
     let project = "xn--mller-bcher-thbg.example";
-    let expected = json!({"webhook": "crm", "project": project, "type": "email.*", "state": "dropped", "limit": 20, "after": "p 2"});
+    let expected = json!({"webhook": "crm", "project": project, "type": "email.*", "state": "dropped", "since": "7200s", "until": "2026-11-23T10:00:00.000Z", "limit": 20, "after": "p 2"});
     assert_eq!(filter, expected);
 }
 
@@ -64,6 +73,7 @@ async fn queries_that_are_not_understood_are_422_and_the_house_is_not_asked() {
         ("webhook=NO", "NO"),
         ("project=nowhere", "nowhere"),
         ("type=email", "email"),
+        ("since=yesterday", "expected an age such as 90s"),
         ("state=dropped&state=pending", "state"),
     ] {
         let detail = doors.say_admin(bare("GET", &format!("/v1/deliveries?{query}"))).await.detail(422);
@@ -87,6 +97,9 @@ async fn ids_that_no_thing_can_have_are_404_and_say_what_an_id_looks_like() {
         ("GET", "/v1/deliveries/evt_1", "is not a delivery id"),
         ("GET", "/v1/deliveries/dlv_aaaa", "is not a delivery id"),
         ("GET", "/v1/deliveries/%ff", "UTF-8"),
+        ("GET", "/v1/events/nowhere/a", "is not a project"),
+        ("GET", "/v1/events/shop.example.com/a.b", "is not an id"),
+        ("GET", "/v1/events/shop.example.com/%ff", "UTF-8"),
     ] {
         let detail = doors.say_admin(bare(method, path)).await.detail(404);
         assert!(detail.contains(words), "{path}: {detail}");

@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use crate::limits;
 use crate::model::blacklist::{BlacklistPage, Cause, Entry, Imported};
 use crate::model::report::{
-    BlacklistQuery, DeliveryDetail, DeliveryFilter, DeliveryPage, DeliverySummary, Explanation, PublishedEvent, ReloadReport, Status,
-    WebhookDetail, WebhookSummary,
+    BlacklistQuery, DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage, DeliverySummary, EventDetail, EventFilter, EventPage,
+    Explanation, PublishedEvent, ReloadReport, Status, WatchFilter, WebhookDetail, WebhookSummary,
 };
 use crate::model::{
     Address, Catalog, DeliveryId, DeliveryState, EventId, EventTypeName, NewEvent, Origin, Project, Remark, Token, WebhookId,
@@ -166,13 +166,34 @@ impl Hallway for House {
     }
 
     async fn deliveries(&self, filter: DeliveryFilter) -> Result<DeliveryPage, Refusal> {
-        let page = DeliveryPage { deliveries: vec![delivery("dlv_aaaaaaaaaaaacaaaaaaa")], next: Some("p2".into()) };
+        let page = DeliveryPage { deliveries: vec![delivery("dlv_aaaaaaaaaaaacaaaaaaa")], next: Some("p2".into()), unindexed_segments: 0 };
         self.answer(format!("deliveries {}", serde_json::to_string(&filter).unwrap()), page)
     }
 
     async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, Refusal> {
-        let detail = DeliveryDetail { summary: delivery(&id.to_string()), url: None, timeline: Vec::new(), body: "{}".into() };
+        let detail = DeliveryDetail { summary: delivery(&id.to_string()), url: None, timeline: Vec::new(), body: Some("{}".into()) };
         self.answer(format!("delivery {id}"), detail)
+    }
+
+    async fn watch(&self, filter: WatchFilter) -> Result<DeliveryNewsPage, Refusal> {
+        let page = DeliveryNewsPage { next: "1-2-3".into(), ..DeliveryNewsPage::default() };
+        self.answer(format!("watch {}", serde_json::to_string(&filter).unwrap()), page)
+    }
+
+    async fn events(&self, filter: EventFilter) -> Result<EventPage, Refusal> {
+        self.answer(format!("events {}", serde_json::to_string(&filter).unwrap()), EventPage { next: Some(7), ..EventPage::default() })
+    }
+
+    async fn event(&self, project: Project, id: EventId) -> Result<EventDetail, Refusal> {
+        let detail = EventDetail {
+            id: id.clone(),
+            event_type: EventTypeName::parse("email.status.delivered").unwrap(),
+            project: project.clone(),
+            accepted: UnixMillis(0),
+            body: "{}".into(),
+            deliveries: Vec::new(),
+        };
+        self.answer(format!("event {project} {id}"), detail)
     }
 
     async fn explain(&self, event_type: EventTypeName, project: Project) -> Result<Explanation, Refusal> {
@@ -241,13 +262,13 @@ fn webhook(id: &str) -> WebhookSummary {
 fn delivery(id: &str) -> DeliverySummary {
     DeliverySummary {
         id: id.parse().unwrap(),
-        event: EventId::parse("a").unwrap(),
-        event_type: EventTypeName::parse("email.status.delivered").unwrap(),
-        project: Project::parse("shop.example.com").unwrap(),
+        event: EventId::parse("a").ok(),
+        event_type: EventTypeName::parse("email.status.delivered").ok(),
+        project: Project::parse("shop.example.com").ok(),
         webhook: "crm".into(),
         state: DeliveryState::Pending,
         attempts: 0,
-        accepted: UnixMillis(0),
+        accepted: Some(UnixMillis(0)),
         due: None,
         in_flight: false,
         finished: None,

@@ -111,13 +111,29 @@ impl<M: Medium> JournalReader<M> {
         Ok(self.segment(number)?.map(|open| open.header.first))
     }
 
+    /// What a segment says about itself; `None` when there is no such segment.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn header_of(&self, number: u32) -> io::Result<Option<SegmentHeader>> {
+        Ok(self.segment(number)?.map(|open| open.header))
+    }
+
+    /// A scan of a segment from `offset`, where a frame begins; `None` when there is no such segment.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn scan_from(&self, number: u32, offset: u64) -> io::Result<Option<segment::SegmentScan<M::File>>> {
+        let open = self.segment(number)?;
+        Ok(open.map(|open| segment::SegmentScan::new(Arc::clone(&open.file), open.header, offset)))
+    }
+
     /// A scan of a segment from its first frame; `None` when there is no such segment.
     ///
     /// # Errors
     /// Those of the disk.
     pub fn scan(&self, number: u32) -> io::Result<Option<segment::SegmentScan<M::File>>> {
-        let open = self.segment(number)?;
-        Ok(open.map(|open| segment::SegmentScan::new(Arc::clone(&open.file), open.header, segment::FRAMES_START)))
+        self.scan_from(number, segment::FRAMES_START)
     }
 
     /// The segment's file and header; `None` when its header can't be read.

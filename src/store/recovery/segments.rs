@@ -14,6 +14,9 @@ use crate::store::journal::segment::{self, FRAMES_START, JournalId, Scanned, Seg
 use crate::store::view::Table;
 use crate::store::view::keys::{self, Meta};
 
+/// Segments without an index that opening waits for; older ones get theirs in the background.
+const UNINDEXED_MAX: usize = 2;
+
 /// The segments of a journal.
 pub(super) struct Segments {
     pub(super) journal: JournalId,
@@ -177,15 +180,15 @@ impl Segments {
         }
     }
 
-    /// Notes what ended in the two newest segments, so that lists have something to show after a restart.
-    pub(super) fn note_recent<M: Medium>(&self, tail: &Tail, reader: &JournalReader<M>, history: &History) -> Result<(), OpenError> {
-        for number in self.numbers.iter().rev().take(2).rev() {
-            let Some(mut scan) = reader.scan(*number)? else { continue };
+    /// Reads the newest segments that have no index of what ended in them: the last one of the process before, and one more where that had no time.
+    pub(super) fn note_unindexed<M: Medium>(&self, tail: &Tail, reader: &JournalReader<M>, history: &History<M>) -> Result<(), OpenError> {
+        for number in history.newest_unindexed(UNINDEXED_MAX) {
+            let Some(mut scan) = reader.scan(number)? else { continue };
             while let Some(scanned) = scan.step()? {
-                if let Scanned::Frame(frame) = scanned
-                    && !tail.is_beyond(frame.locator)
-                {
-                    history.note(place_of(&frame), &frame.fact);
+                match scanned {
+                    Scanned::Frame(frame) if !tail.is_beyond(frame.locator) => history.note_found(place_of(&frame), &frame.fact),
+                    Scanned::Frame(_) => {}
+                    Scanned::Damage { offset, error, .. } => refuse(number, offset, &error)?,
                 }
             }
         }

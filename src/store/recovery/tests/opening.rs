@@ -1,6 +1,7 @@
 //! Starts after a clean end and after crashes: what was acknowledged is there, what was not is gone whole.
 
 use super::*;
+use crate::store::history::WantedEnds;
 
 #[test]
 fn a_clean_reopening_changes_nothing_and_goes_on_counting() {
@@ -22,7 +23,7 @@ fn a_clean_reopening_changes_nothing_and_goes_on_counting() {
     assert_eq!(disk.folded(), rows, "the view is the fold of the journal");
     assert_eq!((opened.journal.next_sequence(), opened.journal.segment_number()), (Sequence(6), 2));
     assert_eq!(opened.webhooks.into_values().collect::<Vec<_>>(), [webhook(1, vec![pause()])]);
-    let ended = opened.history.newest(9, |_| true);
+    let ended = opened.history.ends(&WantedEnds::default(), 9).unwrap();
     assert_eq!(ended.iter().map(|one| one.key.sequence.0).collect::<Vec<_>>(), [3]);
 }
 

@@ -1,4 +1,6 @@
-//! `catalog` and `events`: what kinds of events there are, and who would get one. They never post any.
+//! `catalog` and `events`: what kinds of events there are, who would get one, and what was accepted. They never post any.
+
+pub(super) mod list;
 
 use hyper::body::Bytes;
 use serde_json::json;

@@ -1,4 +1,6 @@
-//! `deliveries`: what is on its way, and one delivery's timeline. They never change anything.
+//! `deliveries`: what is on its way or ended, one delivery's timeline, and what happens now. They never change anything.
+
+pub(super) mod watch;
 
 use url::form_urlencoded;
 
@@ -10,29 +12,43 @@ use super::screen::{Screen, Tone, Toned, uncoloured};
 use super::text::{counted, measured, plain, relative, shortened};
 use crate::limits::COMMAND_PAGE_MAX;
 use crate::model::report::{AttemptView, DeliveryDetail, DeliveryPage, DeliverySummary};
-use crate::model::{DeliveryId, DeliveryState, OutcomeClass, PhaseTimes};
+use crate::model::{DeliveryId, DeliveryState, EventId, EventTypeName, OutcomeClass, PhaseTimes, Project};
 
 /// Columns of a bar that stands for a whole attempt.
 const BAR_COLUMNS: u64 = 40;
+/// Stands for what the daemon knew of an event that is no longer kept.
+const GONE: &str = "(no longer kept)";
 /// Letters of the delivered body that are shown.
 const BODY_SHOWN: usize = 2000;
 
 /// `deliveries list`: as many pages as the limit asks for.
 pub(super) fn list(arguments: &DeliveryList, daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
     let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
-    let mut whole = DeliveryPage { deliveries: Vec::new(), next: arguments.after.clone() };
+    let mut whole = DeliveryPage { deliveries: Vec::new(), next: arguments.after.clone(), unindexed_segments: 0 };
     loop {
         let wanted = (limit - whole.deliveries.len()).min(COMMAND_PAGE_MAX);
         let mut page = daemon.get::<DeliveryPage>(&list_path(arguments, wanted, whole.next.as_deref()))?;
         page.deliveries.truncate(wanted);
-        let stuck = page.deliveries.is_empty();
+        // A page may be empty and still say where to go on; one that says where it began goes nowhere.
+        let is_stuck = page.next.is_some() && page.next == whole.next;
         whole.deliveries.append(&mut page.deliveries);
-        whole.next = page.next;
-        if whole.next.is_none() || stuck || whole.deliveries.len() >= limit {
+        (whole.next, whole.unindexed_segments) = (page.next, page.unindexed_segments);
+        if whole.next.is_none() || is_stuck || whole.deliveries.len() >= limit {
             break;
         }
     }
-    output.show(&whole, render_page)
+    output.show(&whole, render_page)?;
+    remark_on_unindexed(whole.unindexed_segments, output);
+    Ok(())
+}
+
+/// Says that a list is not whole yet.
+pub(super) fn remark_on_unindexed(segments: usize, output: &mut Output<'_>) {
+    if segments > 0 && !output.json {
+        let segments = counted(segments as u64, "segment", "segments");
+        output
+            .remark(&format!("the history of {segments} of the journal is still being indexed and is missing here; ask again in a moment"));
+    }
 }
 
 /// `deliveries show`
@@ -43,11 +59,14 @@ pub(super) fn show(id: DeliveryId, daemon: &Client, output: &mut Output<'_>) -> 
 
 fn list_path(arguments: &DeliveryList, limit: usize, after: Option<&str>) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
+    let [since, until] = [arguments.since, arguments.until].map(|moment| moment.map(|moment| moment.to_string()));
     let filters = [
         ("webhook", arguments.webhook.as_ref().map(|webhook| webhook.as_str())),
         ("project", arguments.project.as_ref().map(|project| project.as_str())),
         ("type", arguments.event_type.as_ref().map(|selector| selector.as_str())),
         ("state", arguments.state.as_deref()),
+        ("since", since.as_deref()),
+        ("until", until.as_deref()),
         ("after", after),
     ];
     query.extend_pairs(filters.into_iter().filter_map(|(name, value)| Some((name, value?))));
@@ -62,8 +81,8 @@ fn render_page(page: &DeliveryPage, screen: &Screen) -> String {
     let rows = page.deliveries.iter().map(|delivery| {
         vec![
             uncoloured(delivery.id.to_string()),
-            uncoloured(delivery.event_type.as_str()),
-            uncoloured(delivery.project.to_string()),
+            uncoloured(event_type(delivery)),
+            uncoloured(project(delivery)),
             uncoloured(delivery.webhook.as_str()),
             state(delivery),
             uncoloured(delivery.attempts.to_string()),
@@ -79,14 +98,26 @@ fn render_page(page: &DeliveryPage, screen: &Screen) -> String {
     }
 }
 
+fn event_type(delivery: &DeliverySummary) -> &str {
+    delivery.event_type.as_ref().map_or(GONE, EventTypeName::as_str)
+}
+
+fn project(delivery: &DeliverySummary) -> String {
+    delivery.project.as_ref().map_or_else(|| GONE.to_owned(), Project::to_string)
+}
+
 fn state(delivery: &DeliverySummary) -> Toned {
-    let tone = match delivery.state {
+    (tone_of(delivery.state), delivery.state.to_string())
+}
+
+/// The colour of a state.
+pub(super) const fn tone_of(state: DeliveryState) -> Tone {
+    match state {
         DeliveryState::Delivered => Tone::Good,
         DeliveryState::Pending => Tone::Waiting,
         DeliveryState::Dropped => Tone::Bad,
         DeliveryState::Cancelled => Tone::Plain,
-    };
-    (tone, delivery.state.to_string())
+    }
 }
 
 /// When it ended, or what is to happen next.
@@ -106,11 +137,11 @@ fn render_detail(delivery: &DeliveryDetail, screen: &Screen) -> String {
     let (tone, state) = state(summary);
     let mut facts = vec![
         ("state", (tone, format!("{state}, {attempts}{}", when(summary, screen).map(|when| format!(", {when}")).unwrap_or_default()))),
-        ("type", uncoloured(summary.event_type.as_str())),
-        ("project", uncoloured(summary.project.to_string())),
+        ("type", uncoloured(event_type(summary))),
+        ("project", uncoloured(project(summary))),
         ("webhook", uncoloured(summary.webhook.as_str())),
-        ("event", uncoloured(summary.event.as_str())),
-        ("accepted", uncoloured(format!("{}, {}", relative(summary.accepted, screen.now), summary.accepted))),
+        ("event", uncoloured(summary.event.as_ref().map_or(GONE, EventId::as_str))),
+        ("accepted", uncoloured(summary.accepted.map_or_else(|| GONE.to_owned(), |at| format!("{}, {at}", relative(at, screen.now))))),
     ];
     if let Some(url) = &delivery.url {
         facts.insert(4, ("url", uncoloured(url.as_str())));
@@ -119,13 +150,16 @@ fn render_detail(delivery: &DeliveryDetail, screen: &Screen) -> String {
         facts.push(("because", uncoloured(outcome.as_str())));
     }
     let timeline = delivery.timeline.iter().map(|attempt| render_attempt(attempt, screen)).collect::<String>();
-    format!(
-        "{}\n{}{timeline}\n{}\n{}",
-        screen.paint(Tone::Label, &summary.id.to_string()),
-        screen.facts(facts),
-        screen.paint(Tone::Label, &format!("body, {}", counted(delivery.body.len() as u64, "byte", "bytes"))),
-        screen.quoted("  ", &shortened(&delivery.body, BODY_SHOWN)),
-    )
+    let headline = screen.paint(Tone::Label, &summary.id.to_string());
+    let body = match &delivery.body {
+        Some(body) => format!(
+            "{}\n{}",
+            screen.paint(Tone::Label, &format!("body, {}", counted(body.len() as u64, "byte", "bytes"))),
+            screen.quoted("  ", &shortened(body, BODY_SHOWN)),
+        ),
+        None => "the event and its body are no longer kept\n".to_owned(),
+    };
+    format!("{headline}\n{}{timeline}\n{body}", screen.facts(facts))
 }
 
 fn render_attempt(attempt: &AttemptView, screen: &Screen) -> String {
@@ -134,8 +168,9 @@ fn render_attempt(attempt: &AttemptView, screen: &Screen) -> String {
     let total = measured(u64::from(attempt.phases.total_us));
     let headline = format!("attempt {}{round}, {}, took {total}", attempt.number, relative(attempt.finished, screen.now));
     let mut text = format!("\n{}\n  {}\n", screen.paint(Tone::Label, &headline), screen.paint(tone, &attempt.sentence));
-    for bar in bars(&attempt.phases) {
-        text.push_str(&format!("  {:<10}  {:<40}  {}\n", bar.name, bar.drawn(), measured(bar.length_us)));
+    let waited_us = waited_us(attempt);
+    for bar in bars(waited_us, &attempt.phases) {
+        text.push_str(&format!("  {:<10}  {:<40}  {}\n", bar.name, bar.drawn(), measured(bar.measured_us)));
     }
     if let Some(remote) = &attempt.remote {
         text.push_str(&format!("  spoke to    {}\n", plain(remote)));
@@ -148,6 +183,12 @@ fn render_attempt(attempt: &AttemptView, screen: &Screen) -> String {
     text
 }
 
+/// How long the attempt waited for its turn, from when it was due: for room in its webhook's lane, or for a daemon that was down.
+fn waited_us(attempt: &AttemptView) -> u64 {
+    let from_due_us = attempt.finished.since_ms(attempt.due).saturating_mul(1000);
+    from_due_us.saturating_sub(u64::from(attempt.phases.total_us))
+}
+
 /// One phase, as a piece of the attempt's whole length.
 #[derive(Debug, PartialEq, Eq)]
 struct Bar {
@@ -155,6 +196,8 @@ struct Bar {
     from_us: u64,
     length_us: u64,
     total_us: u64,
+    /// What it stands for, where the bar is cut.
+    measured_us: u64,
 }
 
 impl Bar {
@@ -168,21 +211,27 @@ impl Bar {
     }
 }
 
-/// The phases one behind the other, and what was left of the attempt behind them: the rest of the response, or waiting in vain.
-fn bars(phases: &PhaseTimes) -> Vec<Bar> {
+/// Waiting and the phases one behind the other, and what was left of the attempt behind them: the rest of the response, or waiting in vain. Hours of waiting are cut to the
+/// length of the attempt itself, so that its phases can still be seen.
+fn bars(waited_us: u64, phases: &PhaseTimes) -> Vec<Bar> {
     let measured = [("dns", phases.dns_us), ("connect", phases.connect_us), ("tls", phases.tls_us), ("first byte", phases.first_byte_us)];
     let measured = measured.into_iter().filter_map(|(name, length)| Some((name, u64::from(length?)))).collect::<Vec<_>>();
-    let total_us = u64::from(phases.total_us).max(measured.iter().map(|(_, length)| length).sum());
+    let attempt_us = u64::from(phases.total_us).max(measured.iter().map(|(_, length)| length).sum());
+    let waiting_us = if waited_us < attempt_us.div_ceil(100).max(1000) { 0 } else { waited_us.min(attempt_us.max(1)) };
+    let total_us = waiting_us + attempt_us;
     let mut bars = Vec::new();
-    let mut from_us = 0;
+    if waiting_us > 0 {
+        bars.push(Bar { name: "waiting", from_us: 0, length_us: waiting_us, total_us, measured_us: waited_us });
+    }
+    let mut from_us = waiting_us;
     for (name, length_us) in measured {
-        bars.push(Bar { name, from_us, length_us, total_us });
+        bars.push(Bar { name, from_us, length_us, total_us, measured_us: length_us });
         from_us += length_us;
     }
     let rest_us = total_us - from_us;
     if rest_us > 0 && rest_us >= total_us / 100 {
         let name = if phases.first_byte_us.is_some() { "the rest" } else { "no answer" };
-        bars.push(Bar { name, from_us, length_us: rest_us, total_us });
+        bars.push(Bar { name, from_us, length_us: rest_us, total_us, measured_us: rest_us });
     }
     bars
 }
@@ -210,7 +259,7 @@ mod tests {
 
     fn attempt() -> AttemptView {
         serde_json::from_value(json!({
-            "round": 1, "number": 1, "due": "2026-11-23T09:58:00Z", "finished": "2026-11-23T09:58:04Z", "outcome": "status", "status": 500,
+            "round": 1, "number": 1, "due": "2026-11-23T09:58:04Z", "finished": "2026-11-23T09:58:04.300Z", "outcome": "status", "status": 500,
             "sentence": "the receiver answered 500 Internal Server Error", "remote": "203.0.113.9:443",
             "phases": { "dns_us": 1200, "connect_us": 20_000, "tls_us": 40_000, "first_byte_us": 130_000, "total_us": 217_000 },
             "response": "{\"error\":\"\u{1b}[2Jdown\"}\nsecond line", "next": "attempt 2, 100 s later"
@@ -225,7 +274,7 @@ mod tests {
             summary(&json!({ "in_flight": true, "attempts": 0, "last_outcome": null })),
             summary(&json!({ "state": "dropped", "finished": "2026-11-23T09:00:00Z", "due": null, "attempts": 16 })),
         ];
-        let page = DeliveryPage { deliveries, next: Some("c:42".into()) };
+        let page = DeliveryPage { deliveries, next: Some("c:42".into()), unindexed_segments: 0 };
         insta::assert_snapshot!(render_page(&page, &PIPE), @"
         DELIVERY                  TYPE                  PROJECT           WEBHOOK  STATE    ATTEMPTS  WHEN         LAST OUTCOME
         dlv_aaaaaaaaaaaasaaaaaaa  email.status.bounced  shop.example.com  crm      pending  1         due in 96 s  500 Internal Server Error
@@ -234,12 +283,12 @@ mod tests {
 
         there are more: go on with --after c:42
         ");
-        assert_eq!(render_page(&DeliveryPage { deliveries: Vec::new(), next: None }, &PIPE), "no such deliveries\n");
+        assert_eq!(render_page(&DeliveryPage { deliveries: Vec::new(), next: None, unindexed_segments: 0 }, &PIPE), "no such deliveries\n");
     }
 
     #[test]
     fn a_timeline_shows_where_the_time_went_and_what_follows() {
-        let body = "{\"type\":\"email.status.bounced\",\"data\":{}}".into();
+        let body = Some("{\"type\":\"email.status.bounced\",\"data\":{}}".into());
         let url = Some("https://crm.example.com/hooks/mail".into());
         let delivery = DeliveryDetail { summary: summary(&json!({})), url, timeline: vec![attempt()], body };
         insta::assert_snapshot!(render_detail(&delivery, &PIPE), @r#"
@@ -252,13 +301,14 @@ mod tests {
           event     evt_01
           accepted  2 min ago, 2026-11-23T09:58:00.000Z
 
-        attempt 1, 116 s ago, took 217 ms
+        attempt 1, 115 s ago, took 217 ms
           the receiver answered 500 Internal Server Error
-          dns         ━                                         1.20 ms
-          connect     ━━━                                       20.0 ms
-          tls            ━━━━━━━━                               40.0 ms
-          first byte             ━━━━━━━━━━━━━━━━━━━━━━━━       130 ms
-          the rest                                       ━━━━━  25.8 ms
+          waiting     ━━━━━━━━━━━                               83.0 ms
+          dns                    ━                              1.20 ms
+          connect                ━━                             20.0 ms
+          tls                      ━━━━━━                       40.0 ms
+          first byte                     ━━━━━━━━━━━━━━━━━      130 ms
+          the rest                                        ━━━━  25.8 ms
           spoke to    203.0.113.9:443
           response
           │ {"error":"␛[2Jdown"}
@@ -273,21 +323,44 @@ mod tests {
     #[test]
     fn bars_follow_one_another_and_stay_inside_the_attempt() {
         let waiting = PhaseTimes { dns_us: Some(0), connect_us: Some(10), total_us: 10_000_000, ..PhaseTimes::default() };
-        let drawn = bars(&waiting);
+        let drawn = bars(0, &waiting);
         assert_eq!(drawn.iter().map(|bar| bar.name).collect::<Vec<_>>(), ["dns", "connect", "no answer"]);
         assert_eq!(drawn[1].drawn(), "━");
         assert_eq!(drawn[2].drawn(), "━".repeat(40));
         let over = PhaseTimes { dns_us: Some(u32::MAX), first_byte_us: Some(u32::MAX), total_us: 1, ..PhaseTimes::default() };
-        assert!(bars(&over).iter().all(|bar| bar.drawn().chars().count() <= 40));
-        assert!(bars(&PhaseTimes::default()).is_empty());
+        assert!(bars(u64::MAX / 2, &over).iter().all(|bar| bar.drawn().chars().count() <= 40));
+        assert!(bars(0, &PhaseTimes::default()).is_empty());
+    }
+
+    #[test]
+    fn a_wait_of_hours_leaves_room_for_the_phases() {
+        let phases = PhaseTimes { first_byte_us: Some(100_000), total_us: 100_000, ..PhaseTimes::default() };
+        let drawn = bars(3_600_000_000, &phases);
+        assert_eq!(
+            drawn.iter().map(|bar| (bar.name, bar.measured_us)).collect::<Vec<_>>(),
+            [("waiting", 3_600_000_000), ("first byte", 100_000)]
+        );
+        assert_eq!(drawn[1].drawn(), " ".repeat(20) + &"━".repeat(20));
+        assert_eq!(bars(999, &phases).len(), 1, "a millisecond is no wait: times of the schedule are no finer");
+    }
+
+    #[test]
+    fn an_event_that_is_gone_is_said_to_be_gone() {
+        let summary = summary(
+            &json!({ "state": "dropped", "event": null, "type": null, "project": null, "accepted": null, "due": null, "finished": "2026-11-23T09:00:00Z" }),
+        );
+        let page = DeliveryPage { deliveries: vec![summary.clone()], next: None, unindexed_segments: 0 };
+        assert_eq!(render_page(&page, &PIPE).matches(GONE).count(), 2);
+        let text = render_detail(&DeliveryDetail { summary, url: None, timeline: Vec::new(), body: None }, &PIPE);
+        assert!(text.ends_with("the event and its body are no longer kept\n"), "{text}");
     }
 
     #[test]
     fn filters_become_a_query() {
-        let line = "hookwheel deliveries list --webhook crm --project müller.example --type *.status.* --state dropped";
+        let line = "hookwheel deliveries list --webhook crm --project müller.example --type *.status.* --state dropped --since 2h --until 2026-11-23T10:00:00Z";
         let Command::Deliveries(Deliveries::List(list)) = Arguments::try_parse_from(line.split(' ')).unwrap().command else {
             panic!("another command")
         };
-        insta::assert_snapshot!(list_path(&list, 50, Some("a&b")), @"/v1/deliveries?webhook=crm&project=xn--mller-kva.example&type=*.status.*&state=dropped&after=a%26b&limit=50");
+        insta::assert_snapshot!(list_path(&list, 50, Some("a&b")), @"/v1/deliveries?webhook=crm&project=xn--mller-kva.example&type=*.status.*&state=dropped&since=7200s&until=2026-11-23T10%3A00%3A00.000Z&after=a%26b&limit=50");
     }
 }
