@@ -106,6 +106,22 @@ pub const SEGMENT_SIZE: u64 = 64 * 1024 * 1024;
 pub const FRAME_PAYLOAD_MAX: usize = EVENT_SIZE_MAX + 4 * 1024 * 1024;
 /// Bytes that one atomic batch takes in the journal at most.
 pub const BATCH_BYTES_MAX: u64 = 40 * 1024 * 1024;
+/// Attempts of one delivery that are carried with it when its segment goes, the newest.
+pub const CARRIED_ATTEMPTS_MAX: usize = TIMELINE_MAX;
+/// Bytes that retention gathers before it has them carried; at most a 16th of a segment, and at least one frame.
+pub const CARRY_SLICE_BYTES: usize = 1024 * 1024;
+/// Deliveries that retention asks the engine about at once.
+pub const CARRY_SLICE_KEYS: usize = 1024;
+/// Segments that retention lets go at once, when they go because of `[history] max_size`.
+pub const SEGMENTS_DROPPED_MAX: usize = 8;
+/// Segments that go because of their age go one by one, so long apart.
+pub const DROP_BY_AGE_EVERY_MS: u64 = 60_000;
+/// Retention looks this often whether something is to go.
+pub const RETENTION_EVERY_MS: u64 = 1000;
+/// Retention looks this often whether attempts that began before their event was carried have ended.
+pub const RETENTION_POLL_MS: u64 = 100;
+/// After something went wrong retention tries again so much later.
+pub const RETENTION_RETRY_MS: u64 = 60_000;
 /// Finished deliveries of the newest segments that are listed from memory.
 pub const RECENT_FINISHED_MAX: usize = 200_000;
 
@@ -241,6 +257,7 @@ const _: () = assert!(IDLE_PER_HOST >= LANE_IN_FLIGHT_DEFAULT as usize);
 const _: () = assert!(PENDING_DEFAULT <= PENDING_MAX && PENDING_PER_WEBHOOK_DEFAULT <= PENDING_DEFAULT);
 const _: () = assert!(BATCH_BYTES_MAX < SEGMENT_SIZE, "a batch never spans segments");
 const _: () = assert!(FRAME_PAYLOAD_MAX as u64 <= BATCH_BYTES_MAX);
+const _: () = assert!(CARRIED_ATTEMPTS_MAX * (RESPONSE_EXCERPT_MAX + 2048) < 4 * 1024 * 1024, "what is carried of one delivery fits into a frame");
 const _: () = assert!(REQUEST_SIZE_MAX as u64 * 2 <= BATCH_BYTES_MAX, "a full request fits into one batch");
 const _: () = assert!(SANDBOX_BODY_READ_MAX >= 2 * EVENT_SIZE_MAX, "every delivered body can be read whole, and so be checked");
 const _: () = assert!(SANDBOX_BODY_READ_MAX <= SANDBOX_BODIES_MAX);

@@ -24,6 +24,7 @@ use crate::model::report::{
 use crate::model::{DeliveryId, EventTypeName, NewEvent, Pause, PauseReason, Project, Webhook, WebhookId, WebhookNumber};
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::sandbox::Sandboxes;
+use crate::store::carry::{Carry, Load};
 use crate::store::fact::{Fact, WebhookState};
 use crate::store::writer::WriterStatus;
 use crate::time::{ScheduleClock, UnixMillis, wall_now};
@@ -118,12 +119,22 @@ impl House {
         self.operate(|permit| Message::Operate { facts, done, permit }, waits).await
     }
 
+    /// Has written down again what still holds of this, durably.
+    pub(super) async fn carry(&self, carry: Vec<Carry>) -> Result<Load, Refusal> {
+        let (done, waits) = oneshot::channel();
+        self.operate(|permit| Message::Carry { carry, done, permit }, waits).await
+    }
+
     /// Waits until the view has everything that was written before; at most two seconds, and then it has not.
     pub(super) async fn barrier(&self) -> Result<(), Refusal> {
-        let (done, waits) = oneshot::channel();
-        let barrier = self.operate(|permit| Message::Barrier { done, permit }, waits);
         let busy = || Refusal::Busy { detail: "the view is catching up with the journal".into(), retry_after_s: 1 };
-        tokio::time::timeout(Duration::from_millis(limits::BARRIER_TIMEOUT_MS), barrier).await.map_err(|_| busy())?
+        tokio::time::timeout(Duration::from_millis(limits::BARRIER_TIMEOUT_MS), self.patient_barrier()).await.map_err(|_| busy())?
+    }
+
+    /// Waits until the view has everything that was written before, however long that takes.
+    pub(super) async fn patient_barrier(&self) -> Result<(), Refusal> {
+        let (done, waits) = oneshot::channel();
+        self.operate(|permit| Message::Barrier { done, permit }, waits).await
     }
 
     /// Sends a message under an operator's permit and waits for what it brings. The permit goes with the message: a client that goes away while it waits gives nothing back.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use super::house::House;
 use crate::limits;
 use crate::model::report::{AttemptView, DeliveryDetail, DeliveryFilter, DeliveryPage, DeliverySummary};
-use crate::model::{DeliveryId, DeliveryKey, DeliveryState, Locator, Next, Sequence, WebhookNumber};
+use crate::model::{Attempt, DeliveryId, DeliveryKey, DeliveryState, Locator, Next, Sequence, WebhookNumber};
 use crate::server::hallway::Refusal;
-use crate::store::fact::{Accepted, Attempted, Fact};
+use crate::store::fact::{Accepted, Fact};
 use crate::store::history::{Finished, History};
 use crate::store::journal::medium::{Medium, RealMedium};
 use crate::store::journal::reader::JournalReader;
 use crate::store::journal::segment::{self, Scanned};
+use crate::store::timeline;
 use crate::store::view::keys::{self, QueueRow};
 use crate::store::view::sled::SledTable;
 use crate::store::view::{Table, TableError};
@@ -131,7 +132,7 @@ pub(super) async fn detail(house: &House, DeliveryId(key): DeliveryId) -> Result
     Ok(DeliveryDetail { summary, url, timeline, body: String::from_utf8_lossy(&event.body).into_owned() })
 }
 
-fn summary(house: &House, standing: &Standing, event: &Accepted, last: Option<&Attempted>, in_flight: bool) -> DeliverySummary {
+fn summary(house: &House, standing: &Standing, event: &Accepted, last: Option<&Attempt>, in_flight: bool) -> DeliverySummary {
     let number = standing.key.webhook;
     let overflowed = standing.state == DeliveryState::Dropped && last.is_none();
     DeliverySummary {
@@ -141,19 +142,18 @@ fn summary(house: &House, standing: &Standing, event: &Accepted, last: Option<&A
         project: event.project.clone(),
         webhook: house.registry().id_of(number).map_or_else(|| format!("number {}", number.0), ToString::to_string),
         state: standing.state,
-        attempts: last.map_or(standing.attempts, |last| last.attempt.number),
+        attempts: last.map_or(standing.attempts, |last| last.number),
         accepted: event.accepted,
         due: standing.due,
         in_flight,
         finished: standing.finished,
         last_outcome: last
-            .map(|last| last.attempt.outcome.sentence.clone())
+            .map(|last| last.outcome.sentence.clone())
             .or_else(|| overflowed.then(|| "the queue of this webhook was full".to_owned())),
     }
 }
 
-fn view_of(attempted: &Attempted) -> AttemptView {
-    let attempt = &attempted.attempt;
+fn view_of(attempt: &Attempt) -> AttemptView {
     let outcome = &attempt.outcome;
     AttemptView {
         round: attempt.round,
@@ -174,7 +174,7 @@ fn view_of(attempted: &Attempted) -> AttemptView {
     }
 }
 
-type Found = (Standing, Accepted, Option<Attempted>);
+type Found = (Standing, Accepted, Option<Attempt>);
 
 impl Lists {
     /// Segments of the journal, and bytes of journal and view.
@@ -203,13 +203,13 @@ impl Lists {
         let (mut found, mut last, count) = (Vec::new(), None, candidates.len());
         for (index, standing) in candidates.into_iter().enumerate() {
             last = Some(standing.cursor());
-            let event = self.event(&standing)?;
+            let Some(event) = self.event(&standing)? else { continue };
             let type_fits = filter.event_type.as_ref().is_none_or(|selector| selector.matches(&event.event_type));
             if !type_fits || filter.project.as_ref().is_some_and(|project| *project != event.project) {
                 continue;
             }
-            let attempted = standing.last_attempt.and_then(|place| self.attempted(place));
-            found.push((standing, event, attempted));
+            let last_attempt = self.attempts(&standing, 1)?.pop();
+            found.push((standing, event, last_attempt));
             if found.len() == limit {
                 return Ok((found, last.filter(|_| index + 1 < count || is_cut)));
             }
@@ -255,26 +255,26 @@ impl Lists {
         standings
     }
 
-    fn one(&self, key: DeliveryKey, due: Option<UnixMillis>) -> Result<(Standing, Accepted, Vec<Attempted>), Refusal> {
-        let standing = match due {
-            Some(due) => self.pending_row(due, key)?,
-            None => self.history.find(key).map(|one| Standing::finished(&one)),
-        };
-        let standing = standing.ok_or_else(|| Refusal::NotFound {
+    fn one(&self, key: DeliveryKey, due: Option<UnixMillis>) -> Result<(Standing, Accepted, Vec<Attempt>), Refusal> {
+        let gone = || Refusal::NotFound {
             detail: format!(
                 "there is no delivery {} that is pending or ended lately; `hookwheel deliveries list` shows those",
                 DeliveryId(key)
             ),
-        })?;
-        let event = self.event(&standing)?;
-        let mut attempts = Vec::new();
-        let mut place = standing.last_attempt;
-        while let Some(attempted) = place.filter(|_| attempts.len() < limits::TIMELINE_MAX).and_then(|place| self.attempted(place)) {
-            place = attempted.previous;
-            attempts.push(attempted);
+        };
+        // Where its event lies may change once between the look at the view and the reading, when its segment goes.
+        for _ in 0..2 {
+            let standing = match due {
+                Some(due) => self.pending_row(due, key)?,
+                None => self.history.find(key).map(|one| Standing::finished(&one)),
+            };
+            let standing = standing.ok_or_else(gone)?;
+            if let Some(event) = self.event(&standing)? {
+                let attempts = self.attempts(&standing, limits::TIMELINE_MAX)?;
+                return Ok((standing, event, attempts));
+            }
         }
-        attempts.reverse();
-        Ok((standing, event, attempts))
+        Err(gone())
     }
 
     fn pending_row(&self, due: UnixMillis, key: DeliveryKey) -> Result<Option<Standing>, Refusal> {
@@ -285,22 +285,22 @@ impl Lists {
         Ok(Some(Standing::pending(due, key, &row)))
     }
 
-    fn event(&self, standing: &Standing) -> Result<Accepted, Refusal> {
+    /// The event of a delivery; `None` when its segment went meanwhile, so that it lies elsewhere or the delivery is of the past.
+    fn event(&self, standing: &Standing) -> Result<Option<Accepted>, Refusal> {
+        let sequence = standing.key.sequence;
         let found = match standing.body {
-            Some(place) => self.reader.read(place).map(|found| found.fact).ok(),
-            None => self.search(standing.key.sequence),
+            Some(place) => self.reader.read(place).ok().and_then(|found| found.fact.into_event(found.sequence, sequence)),
+            None => self.search(sequence).and_then(|fact| fact.into_event(sequence, sequence)),
         };
+        let is_gone = || standing.body.is_some_and(|place| matches!(self.reader.first_of(place.segment), Ok(None)));
         match found {
-            Some(Fact::Accepted(accepted)) => Ok(accepted),
-            _ => Err(internal(&format!("the event of {} can't be read from the journal", DeliveryId(standing.key)))),
+            None if !is_gone() => Err(internal(&format!("the event of {} can't be read from the journal", DeliveryId(standing.key)))),
+            found => Ok(found),
         }
     }
 
-    fn attempted(&self, place: Locator) -> Option<Attempted> {
-        match self.reader.read(place).ok()?.fact {
-            Fact::Attempted(attempted) => Some(attempted),
-            _ => None,
-        }
+    fn attempts(&self, standing: &Standing, most: usize) -> Result<Vec<Attempt>, Refusal> {
+        timeline::read(&self.reader, standing.key, standing.last_attempt, most).map_err(|error| internal(&error.to_string()))
     }
 
     /// Finds a fact by its number: costs reading one segment.

@@ -20,6 +20,7 @@ mod open_files;
 mod outbound;
 mod registry;
 mod reload;
+mod retention;
 mod startup;
 mod watchdog;
 mod wheelhouse;

@@ -23,7 +23,7 @@ use super::outbound::Outbound;
 use super::registry::{Plan, Registry};
 use super::watchdog::Watchdog;
 use super::wheelhouse::{Inbox, Message, Wheelhouse};
-use super::{DaemonError, Event, Running, notify, reload, write_pause};
+use super::{DaemonError, Event, Running, notify, reload, retention, write_pause};
 use crate::config::{Config, Environment, Mistakes};
 use crate::dispatch::Dispatcher;
 use crate::engine::pending::Entry;
@@ -103,6 +103,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     })?;
     let parts = Parts { inbox, environment, lists, dispatcher, sandboxes, listen, admin_socket, warnings, clock, mistakes };
     let house = house(config, path, registry, parts);
+    retention::begin(&house, runtime.handle().clone(), data_dir, events.clone())?;
     drop(runtime.spawn(write_pauses(house.clone(), pauses)));
     drop(runtime.spawn(watch_orphans(house.clone())));
     let (closing, doors) = open_doors(&runtime, listener, admin, &house, metrics);
@@ -315,7 +316,7 @@ fn checkpoint_regularly(table: &Arc<SledTable>, data_dir: &Arc<DataDir>, events:
     std::thread::Builder::new().name("hookwheel-checkpoint".into()).spawn(work).map(drop).map_err(DaemonError::failed)
 }
 
-fn mark_damaged(data_dir: &DataDir, error: &TableError) {
+pub(super) fn mark_damaged(data_dir: &DataDir, error: &TableError) {
     if let Err(mark) = data_dir.mark_view_damaged(&error.to_string()) {
         tracing::error!(%mark, "the mark that makes the next start rebuild the view could not be left; delete the directory view by hand");
     }

@@ -12,9 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::watchdog::Watchdog;
 use crate::engine::{AttemptRecord, Effect, Engine, Input, Reply, Send, Ticket};
 use crate::limits;
-use crate::model::{NewEvent, PauseReason, WebhookNumber};
+use crate::model::{Locator, NewEvent, PauseReason, WebhookNumber};
 use crate::server::metrics::Metrics;
-use crate::store::fact::{Attempted, Cancelled, Fact};
+use crate::store::carry::{Carry, Load};
+use crate::store::fact::{Attempted, Cancelled, CancelledDelivery, Fact};
 use crate::store::writer::{Answer, Order, WriterStatus};
 use crate::time::{ScheduleClock, Stopwatch, UnixMillis};
 
@@ -41,6 +42,15 @@ pub(super) enum Message {
         /// Told when they are.
         done: oneshot::Sender<()>,
         /// Given back then, and not before: whoever asked may be gone by now, the order is not.
+        permit: OwnedSemaphorePermit,
+    },
+    /// Retention wants written down again what still holds of this.
+    Carry {
+        /// What held.
+        carry: Vec<Carry>,
+        /// Told what it took, once it is durable and the engine knows of it.
+        done: oneshot::Sender<Load>,
+        /// Given back then.
         permit: OwnedSemaphorePermit,
     },
     /// The daemon wants the view to have everything written so far.
@@ -107,6 +117,7 @@ struct Waiting {
     operations: HashMap<u64, (oneshot::Sender<()>, OwnedSemaphorePermit)>,
     /// Pauses that nobody has taken over yet to write them down: at most one a webhook.
     pauses: VecDeque<(WebhookNumber, PauseReason)>,
+    carries: HashMap<u64, (oneshot::Sender<Load>, OwnedSemaphorePermit)>,
     next_sender: usize,
     writer: WriterStatus,
 }
@@ -163,6 +174,11 @@ impl Wheelhouse {
                 waiting.operations.insert(ticket, (done, permit));
                 self.order(Order::Operate { ticket, facts }, waiting);
             }
+            Message::Carry { carry, done, permit } => {
+                let ticket = waiting.ticket();
+                waiting.carries.insert(ticket, (done, permit));
+                self.order(Order::Carry { ticket, carry }, waiting);
+            }
             Message::Barrier { done, permit } => {
                 let ticket = waiting.ticket();
                 waiting.operations.insert(ticket, (done, permit));
@@ -192,6 +208,13 @@ impl Wheelhouse {
                 self.engine.handle(now, Input::Committed { ticket: Ticket(ticket), settled }, effects);
             }
             Answer::Recorded(count) => self.engine.handle(now, Input::Recorded(count), effects),
+            Answer::Carried { ticket, moved, load } => {
+                self.engine.handle(now, Input::Carried(moved), effects);
+                if let Some((done, _permit)) = waiting.carries.remove(&ticket) {
+                    // Whoever asked may have given up.
+                    let _ = done.send(load);
+                }
+            }
             Answer::Operated { ticket } | Answer::AtBarrier { ticket } => {
                 if let Some((done, _permit)) = waiting.operations.remove(&ticket) {
                     // Whoever asked may have given up.
@@ -220,7 +243,8 @@ impl Wheelhouse {
                     self.order(Order::Record(Fact::Attempted(Attempted { key, body, previous: None, attempt })), waiting);
                 }
                 Effect::RecordCancelled { keys, by } => {
-                    self.order(Order::Record(Fact::Cancelled(Cancelled { at: self.clock.now(), by, keys })), waiting);
+                    let deliveries = keys.into_iter().map(|(key, due)| CancelledDelivery { key, due, body: Locator::default() }).collect();
+                    self.order(Order::Record(Fact::Cancelled(Cancelled { at: self.clock.now(), by, deliveries })), waiting);
                 }
                 Effect::PauseWebhook { webhook, reason } => waiting.pauses.push_back((webhook, reason)),
             }

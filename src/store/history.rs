@@ -51,14 +51,14 @@ impl History {
                 let (body, last_attempt) = (Some(attempted.body), Some(place.locator));
                 ended.push(Finished { key: attempted.key, state, at: attempted.attempt.finished, body, last_attempt });
             }
-            Fact::Cancelled(cancelled) => ended.extend(cancelled.keys.iter().map(|(key, _)| Finished {
-                key: *key,
+            Fact::Cancelled(cancelled) => ended.extend(cancelled.deliveries.iter().map(|one| Finished {
+                key: one.key,
                 state: DeliveryState::Cancelled,
                 at: cancelled.at,
-                body: None,
+                body: Some(one.body),
                 last_attempt: None,
             })),
-            Fact::Webhook(_) => {}
+            Fact::Webhook(_) | Fact::Carried(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
         }
         if ended.is_empty() {
             return;
@@ -78,6 +78,12 @@ impl History {
         recent.iter().filter(|one| wanted(one)).take(limit).copied().collect()
     }
 
+    /// Forgets the deliveries whose event lies in a segment before `segment`, because those go.
+    pub fn forget_before(&self, segment: u32) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|one| one.body.is_none_or(|body| body.segment >= segment));
+    }
+
     /// The end of that delivery.
     #[must_use]
     pub fn find(&self, key: DeliveryKey) -> Option<Finished> {
@@ -89,17 +95,18 @@ impl History {
 mod tests {
     use super::*;
     use crate::model::{Sequence, WebhookNumber};
-    use crate::store::fact::Cancelled;
+    use crate::store::fact::{Cancelled, CancelledDelivery};
 
     #[test]
     fn the_newest_come_first_and_the_oldest_are_forgotten() {
         let history = History::default();
         let place = Appended { sequence: Sequence(1), locator: Locator::default(), checksum: 0 };
         for round in 0..=RECENT_FINISHED_MAX as u64 / 1000 {
-            let keys = (0..1000)
-                .map(|n| (DeliveryKey { sequence: Sequence(round * 1000 + n), webhook: WebhookNumber(1) }, UnixMillis(0)))
+            let deliveries = (0..1000)
+                .map(|n| DeliveryKey { sequence: Sequence(round * 1000 + n), webhook: WebhookNumber(1) })
+                .map(|key| CancelledDelivery { key, due: UnixMillis(0), body: Locator { segment: 1, offset: 8192 } })
                 .collect();
-            history.note(place, &Fact::Cancelled(Cancelled { at: UnixMillis(round), by: "test".into(), keys }));
+            history.note(place, &Fact::Cancelled(Cancelled { at: UnixMillis(round), by: "test".into(), deliveries }));
         }
         let newest = history.newest(2, |_| true);
         assert_eq!(newest[0].key.sequence, Sequence(RECENT_FINISHED_MAX as u64 + 999));

@@ -25,10 +25,13 @@
 //! Segments are kept for ever (no retention), finished deliveries are listed from the newest two segments only, a full disk ends the daemon
 //! (what was acknowledged is safe), and there is no backup command.
 
+pub mod carry;
 pub mod data_dir;
 pub mod fact;
 pub mod history;
 pub mod journal;
 pub mod recovery;
+pub mod retention;
+pub mod timeline;
 pub mod view;
 pub mod writer;

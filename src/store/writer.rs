@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::Duration;
 
+use super::carry::{self, Carry, Load};
 use super::fact::{Accepted, Fact};
 use super::history::History;
 use super::journal::medium::Medium;
@@ -19,7 +20,7 @@ use super::journal::{Appended, JournalError, JournalWriter, Spare, SpareJob};
 use super::view::keys::{self, IdHash, IdempotencyRow};
 use super::view::{Table, TableError, View};
 use crate::limits;
-use crate::model::{Proposal, Settled, Verdict};
+use crate::model::{DeliveryKey, Locator, Proposal, Settled, Verdict};
 use crate::time::UnixMillis;
 
 /// Something to be written. `ticket` is the caller's and comes back in the answer.
@@ -40,6 +41,13 @@ pub enum Order {
         ticket: u64,
         /// The facts, one atomic batch.
         facts: Vec<Fact>,
+    },
+    /// Write down again what of this still holds, now: its segment is about to go.
+    Carry {
+        /// The caller's.
+        ticket: u64,
+        /// What held when the caller looked.
+        carry: Vec<Carry>,
     },
     /// Answer as soon as everything ordered before is in the view's table.
     Barrier {
@@ -69,6 +77,15 @@ pub enum Answer {
     Operated {
         /// The order's.
         ticket: u64,
+    },
+    /// What still held is durable.
+    Carried {
+        /// The order's.
+        ticket: u64,
+        /// The deliveries that were carried, each with the place where its event lies now.
+        moved: Vec<(DeliveryKey, Locator)>,
+        /// What this took in the journal.
+        load: Load,
     },
     /// Everything ordered before is in the table.
     AtBarrier {
@@ -152,7 +169,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
                 self.sync_at = Some(now);
             }
             Order::Record(fact) => {
-                let fact = self.with_previous(fact)?;
+                let fact = self.with_places(fact)?;
                 self.append(vec![fact])?;
                 self.records += 1;
                 let latest = now.plus_ms(limits::APPEND_SYNC_DELAY_MS);
@@ -161,6 +178,11 @@ impl<M: Medium, T: Table> Writer<M, T> {
             Order::Operate { ticket, facts } => {
                 self.append(facts)?;
                 self.owed.push(Answer::Operated { ticket });
+                self.sync_at = Some(now);
+            }
+            Order::Carry { ticket, carry } => {
+                let (moved, load) = self.carry(carry, now)?;
+                self.owed.push(Answer::Carried { ticket, moved, load });
                 self.sync_at = Some(now);
             }
             Order::Barrier { ticket } => {
@@ -337,14 +359,39 @@ impl<M: Medium, T: Table> Writer<M, T> {
         Ok(verdicts)
     }
 
-    /// Fills in where the attempt before lies; the queue knows it.
-    fn with_previous(&self, fact: Fact) -> Result<Fact, StoreError> {
-        let Fact::Attempted(mut attempted) = fact else { return Ok(fact) };
-        if attempted.attempt.number > 1 || attempted.attempt.round > 1 {
-            let row = self.view.queue_row(attempted.attempt.due, attempted.key)?;
-            attempted.previous = row.and_then(|row| row.last_attempt);
+    /// Fills in where the event and the attempt before lie. The queue knows it, in the order of the journal; whoever gave the order may not have heard
+    /// yet that the event was carried.
+    fn with_places(&self, mut fact: Fact) -> Result<Fact, StoreError> {
+        match &mut fact {
+            Fact::Attempted(attempted) => {
+                if let Some(row) = self.view.queue_row(attempted.attempt.due, attempted.key)? {
+                    (attempted.body, attempted.previous) = (row.body, row.last_attempt);
+                }
+            }
+            Fact::Cancelled(cancelled) => {
+                for one in &mut cancelled.deliveries {
+                    if let Some(row) = self.view.queue_row(one.due, one.key)? {
+                        one.body = row.body;
+                    }
+                }
+            }
+            _ => {}
         }
-        Ok(Fact::Attempted(attempted))
+        Ok(fact)
+    }
+
+    /// Appends what still holds, each fact for itself.
+    fn carry(&mut self, carry: Vec<Carry>, now: UnixMillis) -> Result<(Vec<(DeliveryKey, Locator)>, Load), StoreError> {
+        let bytes_before = self.journal.appended_bytes();
+        let mut moved = Vec::new();
+        for one in carry {
+            let Some(fact) = one.into_fact(&self.view, self.idempotency_window_ms, now)? else { continue };
+            let keys = carry::keys_of(&fact);
+            let places = self.append(vec![fact])?;
+            moved.extend(keys.into_iter().flat_map(|key| places.iter().map(move |place| (key, place.locator))));
+        }
+        let load = Load { segment: self.journal.segment_number(), bytes: self.journal.appended_bytes() - bytes_before, deliveries: moved.len() };
+        Ok((moved, load))
     }
 
     fn append(&mut self, facts: Vec<Fact>) -> Result<Vec<Appended>, StoreError> {

@@ -1,4 +1,4 @@
-//! The bytes of one fact in the journal. Only this file knows bincode, and it never knows files.
+//! The bytes of one fact in the journal. Only here bincode is known, and files never are.
 //!
 //! A frame begins at a multiple of 8 and is padded with zeros to one. All numbers of the header are little-endian.
 //!
@@ -16,6 +16,8 @@
 //! The payload is a record in bincode's standard encoding. Records are mirror types: they change only with the version byte, whatever becomes of the types
 //! that the rest of the program uses.
 
+mod carried;
+
 use std::sync::Arc;
 
 use bincode::config::{Configuration, LittleEndian, Varint};
@@ -25,7 +27,8 @@ use crate::model::{
     Attempt, DeliveryKey, EventId, EventTypeName, Locator, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes, Project,
     Secret, Sequence, WebhookId, WebhookNumber,
 };
-use crate::store::fact::{Accepted, Attempted, Cancelled, Fact, WebhookState};
+use self::carried::{CarriedIdRecord, CarriedRecord, FloorRecord};
+use crate::store::fact::{Accepted, Attempted, Cancelled, CancelledDelivery, Fact, WebhookState};
 use crate::time::UnixMillis;
 
 /// Bytes of a frame's header.
@@ -234,8 +237,11 @@ enum Record<'a> {
     Cancelled {
         at: u64,
         by: &'a str,
-        keys: Vec<([u8; 12], u64)>,
+        deliveries: Vec<([u8; 12], u64, (u32, u32))>,
     },
+    Carried(CarriedRecord<'a>),
+    IdsCarried(Vec<CarriedIdRecord>),
+    FloorRaised(FloorRecord),
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -301,9 +307,13 @@ impl<'a> Record<'a> {
                 pauses: state.pauses.iter().map(PauseRecord::of).collect(),
                 removed: state.removed.map(|moment| moment.0),
             },
-            Fact::Cancelled(Cancelled { at, by, keys }) => {
-                Self::Cancelled { at: at.0, by, keys: keys.iter().map(|(key, due)| (key.to_bytes(), due.0)).collect() }
+            Fact::Cancelled(Cancelled { at, by, deliveries }) => {
+                let row = |one: &CancelledDelivery| (one.key.to_bytes(), one.due.0, pair(one.body));
+                Self::Cancelled { at: at.0, by, deliveries: deliveries.iter().map(row).collect() }
             }
+            Fact::Carried(carried) => Self::Carried(CarriedRecord::of(carried)),
+            Fact::IdsCarried(ids) => Self::IdsCarried(ids.iter().map(CarriedIdRecord::of).collect()),
+            Fact::FloorRaised(raised) => Self::FloorRaised(FloorRecord::of(raised)),
         }
     }
 
@@ -344,11 +354,21 @@ impl<'a> Record<'a> {
                 pauses: pauses.into_iter().map(PauseRecord::into_pause).collect::<Result<_, _>>()?,
                 removed: removed.map(UnixMillis),
             }),
-            Self::Cancelled { at, by, keys } => Fact::Cancelled(Cancelled {
+            Self::Cancelled { at, by, deliveries } => Fact::Cancelled(Cancelled {
                 at: UnixMillis(at),
                 by: by.to_owned(),
-                keys: keys.into_iter().map(|(key, due)| (DeliveryKey::from_bytes(key), UnixMillis(due))).collect(),
+                deliveries: deliveries
+                    .into_iter()
+                    .map(|(key, due, body)| CancelledDelivery {
+                        key: DeliveryKey::from_bytes(key),
+                        due: UnixMillis(due),
+                        body: locator(body),
+                    })
+                    .collect(),
             }),
+            Self::Carried(record) => Fact::Carried(record.into_carried()?),
+            Self::IdsCarried(records) => Fact::IdsCarried(records.into_iter().map(CarriedIdRecord::into_id).collect()),
+            Self::FloorRaised(record) => Fact::FloorRaised(record.into_raised()),
         })
     }
 }

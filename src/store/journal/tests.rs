@@ -47,9 +47,10 @@ fn one_of_each() -> Vec<Fact> {
     let attempt =
         Attempt { round: 2, number: 16, due: UnixMillis(5), finished: UnixMillis(6), outcome, next: Next::RetryAt(UnixMillis(9)) };
     let place = Locator { segment: 4, offset: 8192 };
+    let Fact::Accepted(event) = accepted(1, 10) else { unreachable!("it is one") };
     vec![
         accepted(1, 10),
-        Fact::Attempted(Attempted { key, body: place, previous: Some(place), attempt }),
+        Fact::Attempted(Attempted { key, body: place, previous: Some(place), attempt: attempt.clone() }),
         Fact::Webhook(WebhookState {
             number: WebhookNumber(3),
             id: WebhookId::parse("crm").unwrap(),
@@ -59,7 +60,16 @@ fn one_of_each() -> Vec<Fact> {
             pauses: vec![Pause { reason: PauseReason::Gone, since: UnixMillis(8), by: "receiver".into() }],
             removed: Some(UnixMillis(9)),
         }),
-        Fact::Cancelled(Cancelled { at: UnixMillis(4), by: "configuration".into(), keys: vec![(key, UnixMillis(5))] }),
+        Fact::Cancelled(Cancelled { at: UnixMillis(4), by: "configuration".into(), deliveries: vec![CancelledDelivery { key, due: UnixMillis(5), body: place }] }),
+        Fact::Carried(Carried {
+            sequence: Sequence(77),
+            from: place,
+            at: UnixMillis(7),
+            event: event.clone(),
+            deliveries: vec![CarriedDelivery { webhook: WebhookNumber(3), due: UnixMillis(9), round: 2, attempts: 16, timeline: vec![attempt] }],
+        }),
+        Fact::IdsCarried(vec![CarriedId { hash: [1; 16], accepted: UnixMillis(1), fields_hash: [2; 16], deliveries: 3 }]),
+        Fact::FloorRaised(FloorRaised { floor: Floor { segment: 9, sequence: Sequence(80) }, latest: UnixMillis(8), at: UnixMillis(9) }),
     ]
 }
 

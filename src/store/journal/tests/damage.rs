@@ -9,7 +9,7 @@ const SMALL: JournalOptions = JournalOptions { segment_size: 16 * 1024 };
 
 /// A fact that takes about `bytes` on disk.
 fn fact(bytes: usize) -> Fact {
-    Fact::Cancelled(Cancelled { at: UnixMillis(1), by: "x".repeat(bytes), keys: Vec::new() })
+    Fact::Cancelled(Cancelled { at: UnixMillis(1), by: "x".repeat(bytes), deliveries: Vec::new() })
 }
 
 fn begin_in(medium: &MemoryMedium) -> JournalWriter<MemoryMedium> {
