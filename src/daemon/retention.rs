@@ -113,5 +113,12 @@ fn tell(dropped: &Dropped) {
         Because::OfAge => "they are older than [history] keep",
         Because::OfSize => "the journal was larger than [history] max_size",
     };
-    tracing::info!(?segments, first_kept = floor.segment, deliveries, carried_bytes, freed_bytes, "old journal segments are gone: {why}; what is pending was carried");
+    tracing::info!(
+        ?segments,
+        first_kept = floor.segment,
+        deliveries,
+        carried_bytes,
+        freed_bytes,
+        "old journal segments are gone: {why}; what is pending was carried"
+    );
 }

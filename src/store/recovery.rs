@@ -289,15 +289,11 @@ fn catch_up<M: Medium, T: Table>(
 }
 
 /// After facts were lost, others name deliveries that nobody knows, or leave a delivery in the queue twice. What is there is kept, the younger of two,
-/// and the count and the digest are made to fit. What found its event below the floor ended, or was carried, in a fact that was lost.
+/// and the count and the digest are made to fit.
 fn repair_queue<T: Table>(view: &mut View<T>) -> Result<(), TableError> {
     let mut newest: BTreeMap<DeliveryKey, UnixMillis> = BTreeMap::new();
     let mut stale = Vec::new();
-    let floor = view.meta().floor;
     read_queue(view.table().as_ref(), |pending| {
-        if pending.row.body.segment < floor.segment {
-            return stale.push((keys::queue_key(pending.due, pending.key), None));
-        }
         if let Some(older) = newest.insert(pending.key, pending.due) {
             stale.push((keys::queue_key(older, pending.key), None));
         }

@@ -105,7 +105,9 @@ pub struct Dropped {
 #[derive(Debug, thiserror::Error)]
 pub enum RetentionError {
     /// A segment can't be read, listed or removed. Nothing is lost; it is tried again later.
-    #[error("retention stopped at {what}: {error}. Nothing is lost by it, the journal only does not get smaller; it is tried again in a minute")]
+    #[error(
+        "retention stopped at {what}: {error}. Nothing is lost by it, the journal only does not get smaller; it is tried again in a minute"
+    )]
     Disk {
         /// What was tried.
         what: String,
@@ -321,7 +323,11 @@ impl<M: Medium> Retention<M> {
         recovery::read_queue(table, |pending| stranded += u64::from(pending.row.body.segment < run.floor.segment))?;
         if stranded > 0 {
             let first = run.segments.first().map_or(0, |sealed| sealed.number);
-            tracing::warn!(segment = first, stranded, "a damaged journal segment stays: deliveries are pending whose event can't be read from it");
+            tracing::warn!(
+                segment = first,
+                stranded,
+                "a damaged journal segment stays: deliveries are pending whose event can't be read from it"
+            );
         }
         Ok(stranded > 0)
     }

@@ -10,12 +10,7 @@ use crate::model::{Attempt, DeliveryKey, Locator};
 ///
 /// # Errors
 /// [`ReadError::Io`] when the disk fails.
-pub fn read<M: Medium>(
-    reader: &JournalReader<M>,
-    key: DeliveryKey,
-    last: Option<Locator>,
-    most: usize,
-) -> Result<Vec<Attempt>, ReadError> {
+pub fn read<M: Medium>(reader: &JournalReader<M>, key: DeliveryKey, last: Option<Locator>, most: usize) -> Result<Vec<Attempt>, ReadError> {
     let mut newest_first = Vec::new();
     let mut place = last;
     while let Some(at) = place.filter(|_| newest_first.len() < most) {

@@ -390,7 +390,8 @@ impl<M: Medium, T: Table> Writer<M, T> {
             let places = self.append(vec![fact])?;
             moved.extend(keys.into_iter().flat_map(|key| places.iter().map(move |place| (key, place.locator))));
         }
-        let load = Load { segment: self.journal.segment_number(), bytes: self.journal.appended_bytes() - bytes_before, deliveries: moved.len() };
+        let load =
+            Load { segment: self.journal.segment_number(), bytes: self.journal.appended_bytes() - bytes_before, deliveries: moved.len() };
         Ok((moved, load))
     }
 

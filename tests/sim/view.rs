@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use hookwheel::model::{DeliveryKey, DeliveryState, Next};
-use hookwheel::store::fact::{Accepted, Fact};
+use hookwheel::model::{DeliveryKey, DeliveryState, Locator, Next};
+use hookwheel::store::fact::{Accepted, CarriedId, Fact, Floor};
 use hookwheel::store::history::History;
 use hookwheel::store::journal::frame::encode_fact;
 use hookwheel::store::journal::medium::Medium;
 use hookwheel::store::journal::reader::JournalReader;
 use hookwheel::store::journal::segment::{Scanned, ScannedFrame, parse_file_name};
+use hookwheel::store::timeline;
 use hookwheel::store::view::keys::{self, IdempotencyRow, Meta, QueueRow};
 use hookwheel::time::UnixMillis;
 
 use crate::laws::{Broken, Law, require};
+use crate::ledger::{Books, Delivery};
 use crate::medium::SimMedium;
 use crate::table::{Rows, SimTable};
 
@@ -28,6 +30,9 @@ struct Expected {
     /// Every row that may be there although it is old.
     expiries: BTreeMap<Vec<u8>, UnixMillis>,
     latest: UnixMillis,
+    floor: Floor,
+    /// Where the events lie of deliveries that facts name and that are not known.
+    strangers: Vec<Locator>,
 }
 
 /// Every fact of the journal in order. Nothing in it may be damaged.
@@ -71,8 +76,11 @@ pub(crate) fn what_is_readable_is_kept(journal: &[ScannedFrame], rows: &Rows, to
                 pending.extend(accepted.deliveries.iter().map(|webhook| DeliveryKey { sequence: frame.sequence, webhook: *webhook }));
             }
             Fact::Attempted(attempted) if !matches!(attempted.attempt.next, Next::RetryAt(_)) => drop(pending.remove(&attempted.key)),
-            Fact::Cancelled(cancelled) => pending.retain(|key| !cancelled.keys.iter().any(|(gone, _)| gone == key)),
-            Fact::Attempted(_) | Fact::Webhook(_) => {}
+            Fact::Cancelled(cancelled) => pending.retain(|key| !cancelled.deliveries.iter().any(|gone| gone.key == *key)),
+            Fact::Carried(carried) => {
+                pending.extend(carried.deliveries.iter().map(|one| DeliveryKey { sequence: carried.sequence, webhook: one.webhook }));
+            }
+            Fact::Attempted(_) | Fact::Webhook(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
         }
     }
     let (from, to) = keys::queue_range();
@@ -112,6 +120,11 @@ pub(crate) fn the_view_equals_the_fold(journal: &[ScannedFrame], table: &SimTabl
         let value = row.to_value(&bytes);
         expected.rows.insert(bytes, value);
     }
+    let first = journal.first().map_or(0, |frame| frame.locator.segment);
+    let stranger = expected.strangers.iter().find(|body| body.segment >= first);
+    require(law, stranger.is_none(), || {
+        format!("a fact names a delivery that nobody knows, at {stranger:?}; the journal begins in segment {first}")
+    })?;
     let is_excused = |key: &[u8]| is_hurt && matches!(key.first(), Some(b'i' | b'x'));
     for (key, value) in expected.rows.iter().filter(|(key, _)| !is_excused(key)) {
         require(law, rows.get(key) == Some(value), || format!("row {key:?} should be {value:?}, is {:?}", rows.get(key)))?;
@@ -124,11 +137,60 @@ pub(crate) fn the_view_equals_the_fold(journal: &[ScannedFrame], table: &SimTabl
     expected.check_position(journal, rows)
 }
 
-/// **The newest segments' ends are listed**: each delivery that ended there, how, and where its last attempt lies.
+/// **What is live survives**: the fold of what is kept is the fold of everything that there ever was, without the deliveries that ended.
+pub(crate) fn what_is_live_survives(books: &Books, journal: &[ScannedFrame], now: UnixMillis, window_ms: u64) -> Law {
+    let law = "what is live survives";
+    let mut kept = Expected::default();
+    for frame in journal {
+        kept.fold(frame);
+    }
+    let is_pending = |(_, delivery): &(_, &Delivery)| delivery.state == DeliveryState::Pending;
+    let mut pending = 0;
+    for (key, delivery) in books.deliveries.iter().filter(is_pending) {
+        pending += 1;
+        let found = kept.queue.get(key).map(|(due, row)| (*due, u32::from(row.attempts), row.round));
+        let expected = (delivery.due, delivery.attempts, delivery.round);
+        require(law, found == Some(expected), || format!("{key:?} is pending as {expected:?}, what is kept says {found:?}"))?;
+    }
+    require(law, pending == kept.queue.len(), || format!("{pending} are pending, what is kept says {}", kept.queue.len()))?;
+    for ((project, id), known) in books.ids.iter().filter(|(_, known)| now.since_ms(known.accepted) < window_ms) {
+        let row = IdempotencyRow { accepted: known.accepted, fields_hash: known.hash, deliveries: known.deliveries };
+        let found = kept.ids.get(&keys::idempotency_key(&keys::id_hash(project, id)));
+        require(law, found == Some(&row), || format!("{id} of {project} is recognized by {row:?}, what is kept says {found:?}"))?;
+    }
+    for (number, state) in &books.webhooks {
+        let key = keys::webhook_key(*number);
+        let value = keys::seal(&key, encode_fact(&Fact::Webhook(state.clone())));
+        require(law, kept.rows.get(&key) == Some(&value), || format!("webhook {} is {state:?}", number.0))?;
+    }
+    Ok(())
+}
+
+/// **A pending delivery keeps its timeline**: every attempt that was ever recorded is found from its row.
+pub(crate) fn timelines_are_complete(books: &Books, medium: SimMedium, rows: &Rows) -> Law {
+    let reader = JournalReader::new(Arc::new(medium));
+    let (from, to) = keys::queue_range();
+    for (bytes, value) in rows.range(from..to) {
+        let (Ok((_, key)), Ok(row)) = (keys::parse_queue_key(bytes), QueueRow::from_value(bytes, value)) else { continue };
+        let found = timeline::read(&reader, key, row.last_attempt, usize::MAX);
+        let expected = books.timelines.get(&key).cloned().unwrap_or_default();
+        require("a pending delivery keeps its timeline", found.as_ref().is_ok_and(|found| *found == expected), || {
+            format!("{key:?} was attempted {expected:?}; found was {found:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// **The newest segments' ends are listed**: each delivery that ended there, and whose event was not let go, how, and where its last attempt lies.
 pub(crate) fn the_history_is_complete(journal: &[ScannedFrame], history: &History) -> Law {
     let newest = journal.last().map_or(0, |frame| frame.locator.segment);
+    let raised = journal.iter().rev().find_map(|frame| if let Fact::FloorRaised(raised) = &frame.fact { Some(raised) } else { None });
+    let floor = raised.map_or(Floor::default(), |raised| raised.floor);
     for frame in journal.iter().filter(|frame| frame.locator.segment + 1 >= newest) {
         let Fact::Attempted(attempted) = &frame.fact else { continue };
+        if attempted.body.segment < floor.segment {
+            continue;
+        }
         let state = match attempted.attempt.next {
             Next::RetryAt(_) => continue,
             Next::Delivered => DeliveryState::Delivered,
@@ -149,8 +211,10 @@ impl Expected {
             Fact::Attempted(attempted) => {
                 let attempt = &attempted.attempt;
                 self.latest = self.latest.max(attempt.finished);
-                self.queue.remove(&attempted.key);
-                if let Next::RetryAt(due) = attempt.next {
+                if self.queue.remove(&attempted.key).is_none() {
+                    // It ended, or was carried, in a fact that went or is still to come.
+                    self.strangers.push(attempted.body);
+                } else if let Next::RetryAt(due) = attempt.next {
                     let attempts = u8::try_from(attempt.number).expect("schedules are short");
                     let row = QueueRow { body: attempted.body, last_attempt: Some(frame.locator), attempts, round: attempt.round };
                     self.queue.insert(attempted.key, (due, row));
@@ -163,9 +227,29 @@ impl Expected {
             }
             Fact::Cancelled(cancelled) => {
                 self.latest = self.latest.max(cancelled.at);
-                for (key, _) in &cancelled.keys {
-                    self.queue.remove(key);
+                for one in &cancelled.deliveries {
+                    if self.queue.remove(&one.key).is_none() {
+                        self.strangers.push(one.body);
+                    }
                 }
+            }
+            Fact::Carried(carried) => {
+                self.latest = self.latest.max(carried.at);
+                for one in &carried.deliveries {
+                    let last_attempt = (!one.timeline.is_empty()).then_some(frame.locator);
+                    let row = QueueRow { body: frame.locator, last_attempt, attempts: one.attempts, round: one.round };
+                    self.queue.insert(DeliveryKey { sequence: carried.sequence, webhook: one.webhook }, (one.due, row));
+                }
+            }
+            Fact::IdsCarried(ids) => {
+                for CarriedId { hash, accepted, fields_hash, deliveries } in ids.iter().copied() {
+                    self.ids.insert(keys::idempotency_key(&hash), IdempotencyRow { accepted, fields_hash, deliveries });
+                    self.expiries.insert(keys::expiry_key(accepted, &hash), accepted);
+                }
+            }
+            Fact::FloorRaised(raised) => {
+                self.latest = self.latest.max(raised.latest).max(raised.at);
+                self.floor = raised.floor;
             }
         }
     }
@@ -195,6 +279,7 @@ impl Expected {
         require(law, at == (last.sequence, last.locator, last.checksum), || format!("it stands at {meta:?}, the last is {last:?}"))?;
         let digest = self.queue.iter().fold(0_u64, |sum, (key, (due, _))| sum.wrapping_add(keys::queue_digest(*due, *key)));
         let fits = meta.queue_count == self.queue.len() as u64 && meta.queue_digest == digest && meta.latest == self.latest;
+        let fits = fits && meta.floor == self.floor;
         require(law, fits, || format!("{meta:?} does not fit {} rows, digest {digest}, latest {}", self.queue.len(), self.latest))
     }
 }

@@ -23,11 +23,11 @@ use std::sync::Arc;
 use bincode::config::{Configuration, LittleEndian, Varint};
 use bincode::{BorrowDecode, Encode};
 
+use self::carried::{CarriedIdRecord, CarriedRecord, FloorRecord};
 use crate::model::{
     Attempt, DeliveryKey, EventId, EventTypeName, Locator, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes, Project,
     Secret, Sequence, WebhookId, WebhookNumber,
 };
-use self::carried::{CarriedIdRecord, CarriedRecord, FloorRecord};
 use crate::store::fact::{Accepted, Attempted, Cancelled, CancelledDelivery, Fact, WebhookState};
 use crate::time::UnixMillis;
 

@@ -15,7 +15,9 @@ use crate::model::{
     Attempt, DeliveryKey, EventId, EventTypeName, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes, Project, Secret,
     WebhookId, WebhookNumber,
 };
-use crate::store::fact::{Accepted, Attempted, Cancelled, WebhookState};
+use crate::store::fact::{
+    Accepted, Attempted, Cancelled, CancelledDelivery, Carried, CarriedDelivery, CarriedId, Floor, FloorRaised, WebhookState,
+};
 use crate::time::UnixMillis;
 
 const OPTIONS: JournalOptions = JournalOptions { segment_size: 64 * 1024 };
@@ -60,13 +62,23 @@ fn one_of_each() -> Vec<Fact> {
             pauses: vec![Pause { reason: PauseReason::Gone, since: UnixMillis(8), by: "receiver".into() }],
             removed: Some(UnixMillis(9)),
         }),
-        Fact::Cancelled(Cancelled { at: UnixMillis(4), by: "configuration".into(), deliveries: vec![CancelledDelivery { key, due: UnixMillis(5), body: place }] }),
+        Fact::Cancelled(Cancelled {
+            at: UnixMillis(4),
+            by: "configuration".into(),
+            deliveries: vec![CancelledDelivery { key, due: UnixMillis(5), body: place }],
+        }),
         Fact::Carried(Carried {
             sequence: Sequence(77),
             from: place,
             at: UnixMillis(7),
             event: event.clone(),
-            deliveries: vec![CarriedDelivery { webhook: WebhookNumber(3), due: UnixMillis(9), round: 2, attempts: 16, timeline: vec![attempt] }],
+            deliveries: vec![CarriedDelivery {
+                webhook: WebhookNumber(3),
+                due: UnixMillis(9),
+                round: 2,
+                attempts: 16,
+                timeline: vec![attempt],
+            }],
         }),
         Fact::IdsCarried(vec![CarriedId { hash: [1; 16], accepted: UnixMillis(1), fields_hash: [2; 16], deliveries: 3 }]),
         Fact::FloorRaised(FloorRaised { floor: Floor { segment: 9, sequence: Sequence(80) }, latest: UnixMillis(8), at: UnixMillis(9) }),
