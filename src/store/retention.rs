@@ -184,11 +184,6 @@ impl<M: Medium> Retention<M> {
         Self { medium, reader, slice_bytes, ledger: Ledger::new(segment_size), state: State::Resting }
     }
 
-    /// Forgets what it was about, after an error or a request that could not be carried out. What was carried stays so.
-    pub fn abandon(&mut self) {
-        self.state = State::Resting;
-    }
-
     /// Takes the answer to the request before ([`Reply::Done`] at first), does a piece of work on the disk, and gives the next request.
     ///
     /// # Errors
@@ -371,3 +366,6 @@ fn size_of<M: Medium>(medium: &M, number: u32) -> Result<u64, RetentionError> {
     let file = medium.open(&segment::file_name(number)).map_err(disk("opening", number))?;
     file.size().map_err(disk("measuring", number))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,13 @@
 //! After a failed write or sync nothing is known about the file any more: the writer gives back the error, the daemon says so and ends, and the
 //! next start sorts it out. An fsync is never tried again.
 
+mod places;
+
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::Duration;
 
-use super::carry::{self, Carry, Load};
+use super::carry::{Carry, Load};
 use super::fact::{Accepted, Fact};
 use super::history::History;
 use super::journal::medium::Medium;
@@ -357,42 +359,6 @@ impl<M: Medium, T: Table> Writer<M, T> {
             });
         }
         Ok(verdicts)
-    }
-
-    /// Fills in where the event and the attempt before lie. The queue knows it, in the order of the journal; whoever gave the order may not have heard
-    /// yet that the event was carried.
-    fn with_places(&self, mut fact: Fact) -> Result<Fact, StoreError> {
-        match &mut fact {
-            Fact::Attempted(attempted) => {
-                if let Some(row) = self.view.queue_row(attempted.attempt.due, attempted.key)? {
-                    (attempted.body, attempted.previous) = (row.body, row.last_attempt);
-                }
-            }
-            Fact::Cancelled(cancelled) => {
-                for one in &mut cancelled.deliveries {
-                    if let Some(row) = self.view.queue_row(one.due, one.key)? {
-                        one.body = row.body;
-                    }
-                }
-            }
-            _ => {}
-        }
-        Ok(fact)
-    }
-
-    /// Appends what still holds, each fact for itself.
-    fn carry(&mut self, carry: Vec<Carry>, now: UnixMillis) -> Result<(Vec<(DeliveryKey, Locator)>, Load), StoreError> {
-        let bytes_before = self.journal.appended_bytes();
-        let mut moved = Vec::new();
-        for one in carry {
-            let Some(fact) = one.into_fact(&self.view, self.idempotency_window_ms, now)? else { continue };
-            let keys = carry::keys_of(&fact);
-            let places = self.append(vec![fact])?;
-            moved.extend(keys.into_iter().flat_map(|key| places.iter().map(move |place| (key, place.locator))));
-        }
-        let load =
-            Load { segment: self.journal.segment_number(), bytes: self.journal.appended_bytes() - bytes_before, deliveries: moved.len() };
-        Ok((moved, load))
     }
 
     fn append(&mut self, facts: Vec<Fact>) -> Result<Vec<Appended>, StoreError> {

@@ -83,8 +83,10 @@ impl Slice {
     fn event(&mut self, event: Event, webhooks: Vec<WebhookNumber>) {
         for webhook in &webhooks {
             let key = DeliveryKey { sequence: event.sequence, webhook: *webhook };
-            self.questions.push_back(key);
-            self.places.insert(key, event.place);
+            // Of two places in one slice the later one is right, and one question is enough.
+            if self.places.insert(key, event.place).is_none() {
+                self.questions.push_back(key);
+            }
         }
         if !webhooks.is_empty() {
             self.events.push_back(event);
@@ -130,7 +132,10 @@ impl Slice {
         while bytes < bytes_max
             && let Some(event) = self.events.front()
         {
-            let waiting = self.pending.get_mut(&event.place).map_or(&mut [][..], |waiting| waiting);
+            let Some(waiting) = self.pending.get(&event.place).filter(|waiting| !waiting.is_empty()) else {
+                self.events.pop_front();
+                continue;
+            };
             bytes += EVENT_BYTES + event.accepted.body.len();
             let mut deliveries = Vec::new();
             for (key, due, row) in waiting.iter().rev() {
