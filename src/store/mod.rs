@@ -9,7 +9,8 @@
 //! # The order of things
 //! 1. [`writer`] appends facts to the group in memory ([`journal`]), one write and one sync make them durable, and only then is anybody answered.
 //! 2. What is synced is folded into the [`view`], in small batches; the view's position moves in the last batch of a window only.
-//! 3. [`recovery`] reads what follows the view's position, cuts a torn tail that was never acknowledged, names what is damaged, and rebuilds the view when it does not fit.
+//! 3. [`retention`] lets the oldest segments go when they are old, or when there are too many; what still matters in them is [carried](carry) to the journal's end first.
+//! 4. [`recovery`] reads what follows the view's position, cuts a torn tail that was never acknowledged, names what is damaged, and rebuilds the view when it does not fit.
 //!
 //! # Rules
 //! * Sequence numbers are consecutive, so a missing fact is always seen and can be named.
@@ -22,7 +23,7 @@
 //! The byte tables are in [`journal::frame`], [`journal::segment`] and [`view::keys`], what is assumed of a disk in [`journal::medium`], the directory in [`data_dir`].
 //!
 //! # What is not here yet
-//! Segments are kept for ever (no retention), finished deliveries are listed from the newest two segments only, a full disk ends the daemon
+//! Finished deliveries are listed from the newest two segments only, a full disk ends the daemon
 //! (what was acknowledged is safe), and there is no backup command.
 
 pub mod carry;
