@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::house::{House, Rooms};
-use super::{DaemonError, Event};
+use super::{DaemonError, Event, startup};
 use crate::limits;
 use crate::server::hallway::Refusal;
 use crate::store::data_dir::DataDir;
@@ -30,15 +30,15 @@ pub(super) fn begin(house: &House, runtime: Handle, data_dir: Arc<DataDir>, even
     let medium = Arc::clone(&house.0.lists.medium);
     let retention = Retention::new(medium, JournalOptions::default().segment_size);
     let mut driver = Driver { rooms: Arc::downgrade(&house.0), runtime, retention };
-    let work = move || {
-        if let Err(error) = driver.run() {
+    let thread = startup::spawn_guarded("hookwheel-retention", events, move || {
+        driver.run().map_err(|error| {
             if let RetentionError::View(error) = &error {
-                super::startup::mark_damaged(&data_dir, error);
+                startup::mark_damaged(&data_dir, error);
             }
-            drop(events.try_send(Event::Fatal(error.to_string())));
-        }
-    };
-    std::thread::Builder::new().name("hookwheel-retention".into()).spawn(work).map(drop).map_err(DaemonError::failed)
+            error.to_string()
+        })
+    });
+    thread.map(drop)
 }
 
 impl Driver {

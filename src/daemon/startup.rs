@@ -338,7 +338,7 @@ fn spawn_senders(outbound: &Outbound, events: &SyncSender<Event>) -> Result<Vec<
 }
 
 /// A thread whose failure or panic ends the process.
-fn spawn_guarded(
+pub(super) fn spawn_guarded(
     name: &'static str,
     events: SyncSender<Event>,
     work: impl FnOnce() -> Result<(), String> + Send + 'static,

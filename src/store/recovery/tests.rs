@@ -1,6 +1,7 @@
 //! Opening stores in real directories, as they are left by crashes and by disks. It holds what the tests have in common.
 
 mod damage;
+mod floor;
 mod opening;
 mod view;
 
