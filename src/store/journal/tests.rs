@@ -108,14 +108,14 @@ fn every_kind_of_fact_comes_back_by_scan_and_by_place() {
     let places = writer.append(&facts).unwrap();
     assert_eq!(writer.synced_through(), Sequence(0));
     writer.sync().unwrap();
-    assert_eq!((writer.synced_through(), writer.unsynced_bytes()), (Sequence(4), 0));
+    assert_eq!((writer.synced_through(), writer.unsynced_bytes()), (Sequence(facts.len() as u64), 0));
     let reader = JournalReader::new(Arc::new(RealMedium::open(directory.path()).unwrap()));
     let scanned = scan(&directory, 1);
-    assert_eq!(scanned.len(), 4);
+    assert_eq!(scanned.len(), facts.len());
     for (index, (fact, one)) in facts.iter().zip(scanned).enumerate() {
         let Scanned::Frame(frame) = one else { panic!("{one:?}") };
         assert_eq!(&frame.fact, fact);
-        assert_eq!(frame.batch_continues, index < 3);
+        assert_eq!(frame.batch_continues, index + 1 < facts.len());
         assert_eq!(frame.synced_through, (index == 0).then_some(Sequence(0)));
         let read = reader.read(places[index].locator).unwrap();
         assert_eq!((read.sequence, read.checksum, &read.fact), (places[index].sequence, places[index].checksum, fact));
@@ -127,14 +127,14 @@ fn the_bytes_of_format_1_are_pinned() {
     let records = one_of_each().iter().map(|fact| crc32c::crc32c(&frame::encode_fact(fact))).collect::<Vec<_>>();
     assert_eq!(
         records,
-        [3080054209, 703633150, 3008438732, 2734301543],
+        [3080054209, 703633150, 3008438732, 2149513709, 3756698991, 116113500, 2893364132],
         "a changed record needs a new version, and the old one stays readable"
     );
 }
 
 proptest! {
     #[test]
-    fn any_flipped_bit_of_a_frame_is_noticed(bit in 0..8_usize, at in 0..2000_usize, which in 0..4_usize) {
+    fn any_flipped_bit_of_a_frame_is_noticed(bit in 0..8_usize, at in 0..2000_usize, which in 0..7_usize) {
         let fact = one_of_each().swap_remove(which);
         let mut bytes = Vec::new();
         frame::append(&mut bytes, 0xabcd, Sequence(9), &frame::encode_fact(&fact), Some(Sequence(8)), false);
@@ -186,7 +186,7 @@ fn one_damaged_header_copy_is_survived_and_two_are_noticed() {
     let mut bytes = std::fs::read(path(&directory, 1)).unwrap();
     bytes[9] ^= 1;
     std::fs::write(path(&directory, 1), &bytes).unwrap();
-    assert_eq!(scan(&directory, 1).len(), 4);
+    assert_eq!(scan(&directory, 1).len(), one_of_each().len());
     bytes[4096 + 33] ^= 1;
     std::fs::write(path(&directory, 1), &bytes).unwrap();
     let reader = JournalReader::new(Arc::new(RealMedium::open(directory.path()).unwrap()));
