@@ -67,11 +67,11 @@ impl Slice {
                         deliveries: u32::try_from(webhooks.len() + overflowed.len()).unwrap_or(u32::MAX),
                     });
                 }
-                self.event(Event { place: locator, sequence, accepted }, webhooks);
+                self.event(Event { place: locator, sequence, accepted }, &webhooks);
             }
             Fact::Carried(carried) => {
-                let webhooks = carried.deliveries.iter().map(|one| one.webhook).collect();
-                self.event(Event { place: locator, sequence: carried.sequence, accepted: carried.event }, webhooks);
+                let webhooks = carried.deliveries.iter().map(|one| one.webhook).collect::<Vec<_>>();
+                self.event(Event { place: locator, sequence: carried.sequence, accepted: carried.event }, &webhooks);
             }
             Fact::IdsCarried(ids) => ids.into_iter().for_each(|id| self.id(id)),
             Fact::Webhook(state) if self.ids_since.is_some() => drop(self.webhooks.insert(state.number)),
@@ -80,8 +80,8 @@ impl Slice {
         }
     }
 
-    fn event(&mut self, event: Event, webhooks: Vec<WebhookNumber>) {
-        for webhook in &webhooks {
+    fn event(&mut self, event: Event, webhooks: &[WebhookNumber]) {
+        for webhook in webhooks {
             let key = DeliveryKey { sequence: event.sequence, webhook: *webhook };
             // Of two places in one slice the later one is right, and one question is enough.
             if self.places.insert(key, event.place).is_none() {
