@@ -102,6 +102,17 @@ pub const VIEW_BATCH_ROWS: usize = 64;
 pub const BULK_SLICE_KEYS: usize = 1000;
 /// Bytes of one journal segment.
 pub const SEGMENT_SIZE: u64 = 64 * 1024 * 1024;
+/// Prepared segments that wait to be used: the next one, and one that is reserved for outcomes and operators when the disk is full.
+pub const SPARE_SEGMENTS: usize = 2;
+/// The next segment is tried to be prepared this often while the disk is full.
+pub const SPARE_RETRY_MS: u64 = 1000;
+/// With less than this free on the disk nothing is applied to the view: sled fails for good when its disk is full, and what it has in its cache
+/// (64 MiB) may still come after the last thing that was applied.
+pub const VIEW_ROOM_MIN: u64 = 64 * 1024 * 1024;
+/// With so much free the view goes on; more than what stops it, so that it does not stop and go on with every row. Preparing a segment leaves so much.
+pub const VIEW_ROOM_AGAIN: u64 = VIEW_ROOM_MIN + 16 * 1024 * 1024;
+/// Bytes of the ballast: what a start needs on a full disk, which is the new segment that every start makes, and room for the view.
+pub const BALLAST_SIZE: u64 = SEGMENT_SIZE + VIEW_ROOM_AGAIN;
 /// Bytes of one frame's payload: a delivered body with its deliveries.
 pub const FRAME_PAYLOAD_MAX: usize = EVENT_SIZE_MAX + 4 * 1024 * 1024;
 /// Bytes that one atomic batch takes in the journal at most.
@@ -124,6 +135,17 @@ pub const RETENTION_POLL_MS: u64 = 100;
 pub const RETENTION_RETRY_MS: u64 = 60_000;
 /// Finished deliveries of the newest segments that are listed from memory.
 pub const RECENT_FINISHED_MAX: usize = 200_000;
+
+/// Bytes before the `@` of a mail address (RFC 5321, 4.5.3.1.1).
+pub const ADDRESS_LOCAL_PART_MAX: usize = 64;
+/// Bytes of a mail address: the local part, the `@`, and the longest name that fits DNS.
+pub const ADDRESS_LENGTH_MAX: usize = ADDRESS_LOCAL_PART_MAX + 1 + 253;
+/// Letters of what is no mail address that an error message repeats.
+pub const ADDRESS_SHOWN_MAX: usize = 100;
+/// Letters of an operator's name, or of a note, in a Black List.
+pub const REMARK_LENGTH_MAX: usize = 200;
+/// Entries of one request that imports into a Black List.
+pub const BLACKLIST_IMPORT_MAX: usize = 10_000;
 
 /// `Retry-After` puts an attempt at most this much later than the schedule would.
 pub const RETRY_AFTER_EXTRA_MAX_MS: u64 = 3_600_000;
@@ -256,10 +278,20 @@ const _: () = assert!(LANE_IN_FLIGHT_DEFAULT <= IN_FLIGHT_DEFAULT);
 const _: () = assert!(IDLE_PER_HOST >= LANE_IN_FLIGHT_DEFAULT as usize);
 const _: () = assert!(PENDING_DEFAULT <= PENDING_MAX && PENDING_PER_WEBHOOK_DEFAULT <= PENDING_DEFAULT);
 const _: () = assert!(BATCH_BYTES_MAX < SEGMENT_SIZE, "a batch never spans segments");
+const _: () = assert!(SPARE_SEGMENTS >= 2, "the next one, and the reserve");
+const _: () = assert!(
+    VIEW_ROOM_MIN < VIEW_ROOM_AGAIN && BALLAST_SIZE >= SEGMENT_SIZE + VIEW_ROOM_AGAIN,
+    "a start has room for its segment and the view"
+);
 const _: () = assert!(FRAME_PAYLOAD_MAX as u64 <= BATCH_BYTES_MAX);
 const _: () =
     assert!(CARRIED_ATTEMPTS_MAX * (RESPONSE_EXCERPT_MAX + 2048) < 4 * 1024 * 1024, "what is carried of one delivery fits into a frame");
 const _: () = assert!(REQUEST_SIZE_MAX as u64 * 2 <= BATCH_BYTES_MAX, "a full request fits into one batch");
+const _: () = assert!(
+    BULK_SLICE_KEYS * (ADDRESS_LENGTH_MAX + 2 * 4 * REMARK_LENGTH_MAX + 64) <= FRAME_PAYLOAD_MAX,
+    "a slice of an import fits into one frame, however long its remarks are"
+);
+const _: () = assert!(EMIT_BATCH_EVENTS <= BLACKLIST_IMPORT_MAX, "what `blacklist import` sends in one request is taken");
 const _: () = assert!(SANDBOX_BODY_READ_MAX >= 2 * EVENT_SIZE_MAX, "every delivered body can be read whole, and so be checked");
 const _: () = assert!(SANDBOX_BODY_READ_MAX <= SANDBOX_BODIES_MAX);
 const _: () = assert!((SANDBOX_REQUESTS_KEPT * (SANDBOX_BODY_KEPT_MAX + SANDBOX_HEADERS_KEPT_MAX + 4096)) as u64 <= SANDBOX_SIZE_MAX);

@@ -6,6 +6,7 @@ use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser}
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::blacklist::Blacklist;
 use super::demo::Demo;
 use super::sandbox::Sandbox;
 use crate::model::{DeliveryId, EventId, EventTypeName, Project, Selector, WebhookId};
@@ -90,6 +91,9 @@ pub(super) enum Command {
     /// Ask about events
     #[command(subcommand, after_help = "Example:\n  hookwheel events explain email.status.bounced --project shop.example.com")]
     Events(Events),
+    /// List, check, add and remove addresses that must not be mailed, per project
+    #[command(subcommand, after_help = "Example:\n  hookwheel blacklist check shop.example.com user@example.com")]
+    Blacklist(Blacklist),
     /// Make test receivers, and see what they get
     #[command(subcommand, after_help = "Example:\n  hookwheel sandbox new --fail-first 2")]
     Sandbox(Sandbox),
@@ -277,7 +281,7 @@ mod tests {
                 assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
             }
         });
-        assert_eq!(commands, 25);
+        assert_eq!(commands, 32);
     }
 
     #[test]
@@ -320,6 +324,12 @@ mod tests {
             "hookwheel deliveries list --state lost",
             "hookwheel deliveries list --limit 0",
             "hookwheel events explain email.status.bounced",
+            "hookwheel blacklist check shop.example.com",
+            "hookwheel blacklist check shop.example.com user@",
+            "hookwheel blacklist add localhost user@example.com",
+            "hookwheel blacklist add shop.example.com",
+            "hookwheel blacklist import shop.example.com",
+            "hookwheel blacklist list shop.example.com --limit 0",
             "hookwheel sandbox new --status 1000000",
             "hookwheel sandbox new --delay soon",
             "hookwheel sandbox new --retry-after 100ms",

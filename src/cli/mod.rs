@@ -2,6 +2,8 @@
 //! know how the configuration is read or a daemon is run: the front door lends them a [`House`] for that.
 
 mod arguments;
+mod batches;
+mod blacklist;
 mod client;
 mod deliveries;
 mod demo;
@@ -10,6 +12,7 @@ mod events;
 mod failure;
 mod local;
 mod manual;
+mod posting;
 mod sandbox;
 mod screen;
 mod status;
@@ -185,6 +188,7 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
         Command::Deliveries(Deliveries::Show { id }) => deliveries::show(*id, &daemon()?, output),
         Command::Events(Events::Explain { event_type, project }) => events::explain(event_type, project, &daemon()?, output),
         Command::Sandbox(command) => sandbox::sandbox(command, &daemon()?, output),
+        Command::Blacklist(command) => blacklist::blacklist(command, &daemon()?, output),
         Command::Reload { dry_run } => status::reload(*dry_run, &daemon()?, output),
         Command::Completions { shell } => manual::completions(*shell, output),
         Command::Man { directory } => manual::man(directory.as_deref(), output),

@@ -44,7 +44,8 @@ fn render_status(status: &Status, screen: &Screen) -> String {
         ("since start", totals(status)),
     ];
     let mut text = format!("{headline}\n{}", screen.facts(facts));
-    for warning in status.configuration.last_error.iter().chain(&status.store.warnings) {
+    let disk = disk_trouble(status, screen);
+    for warning in disk.iter().chain(&status.configuration.last_error).chain(&status.store.warnings) {
         text.push_str(&format!("\n{}\n", screen.paint(Tone::Bad, &format!("! {warning}"))));
     }
     if status.webhooks.is_empty() {
@@ -86,6 +87,13 @@ fn store(status: &Status) -> Toned {
     ))
 }
 
+/// A disk that is full, and since when.
+fn disk_trouble(status: &Status, screen: &Screen) -> Option<String> {
+    let disk = &status.store.disk;
+    let since = disk.full_since.or(disk.view_waits_since)?;
+    disk.trouble(&status.store.data_dir).map(|trouble| format!("since {}: {trouble}", relative(since, screen.now)))
+}
+
 fn queue(status: &Status, screen: &Screen) -> Toned {
     let mut text = format!("{} pending, {} in flight", status.pending, status.in_flight);
     if let Some(next_due) = status.next_due {
@@ -122,7 +130,7 @@ fn render_reload(report: &ReloadReport, screen: &Screen) -> String {
 mod tests {
     use super::super::screen::PIPE;
     use super::*;
-    use crate::model::report::{ConfigurationStatus, Counters, StoreStatus};
+    use crate::model::report::{ConfigurationStatus, Counters, DiskStatus, StoreStatus};
     use crate::time::UnixMillis;
 
     fn ago(seconds: u64) -> UnixMillis {
@@ -185,12 +193,16 @@ mod tests {
         status.configuration.last_reload_successful = false;
         status.configuration.last_error = Some("webhooks.toml:3:1: unknown key `tittle`".into());
         status.webhooks.clear();
+        let (full_since, free_bytes) = (Some(ago(240)), Some(9 << 20));
+        status.store.disk = DiskStatus { free_bytes, needed_bytes: 208 << 20, full_since, ..DiskStatus::default() };
         insta::assert_snapshot!(render_status(&status, &PIPE), @"
         hookwheel 0.1.0, process 4242, up 3 h, ending: no new events, attempts in flight are waited for
           configuration  webhooks.toml, as read 5 min ago; the last reload failed
           store          /var/lib/hookwheel: 64.00 MiB, 1 segment, 260 facts
           queue          12 pending, 3 in flight, next due in 96 s, the oldest due for 4 s
           since start    70 events accepted (1 repeated), 135 deliveries: 120 delivered, 0 dropped, 3 cancelled; 124 attempts
+
+        ! since 4 min ago: the disk of /var/lib/hookwheel is full (9 MiB free, 208 MiB needed): events are refused, what was accepted is delivered; free some space, and it goes on by itself
 
         ! webhooks.toml:3:1: unknown key `tittle`
 

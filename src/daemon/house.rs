@@ -17,17 +17,25 @@ use crate::dispatch::Dispatcher;
 use crate::engine::lanes::{Lane, Tally};
 use crate::engine::{Engine, Input, Reply, matching};
 use crate::limits;
+use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
-    ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryPage, ExplainedWebhook, Explanation, PublishedEvent, ReloadReport, Status,
-    StoreStatus, WebhookDetail, WebhookSummary,
+    BlacklistQuery, ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryPage, DiskStatus, ExplainedWebhook, Explanation,
+    PublishedEvent, ReloadReport, Status, StoreStatus, WebhookDetail, WebhookSummary,
 };
-use crate::model::{DeliveryId, EventTypeName, NewEvent, Pause, PauseReason, Project, Webhook, WebhookId, WebhookNumber};
+use crate::model::{Address, DeliveryId, EventTypeName, NewEvent, Pause, PauseReason, Project, Remark, Webhook, WebhookId, WebhookNumber};
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::sandbox::Sandboxes;
+use crate::store::blacklist::Blacklist;
 use crate::store::carry::{Carry, Load};
 use crate::store::fact::{Fact, WebhookState};
+use crate::store::journal::medium::Medium;
+use crate::store::space::Space;
+use crate::store::view::sled::SledTable;
 use crate::store::writer::WriterStatus;
 use crate::time::{ScheduleClock, UnixMillis, wall_now};
+
+/// A refusal for want of room is worth asking again after so long.
+const DISK_FULL_RETRY_S: u32 = 30;
 
 /// The daemon, as its front doors see it.
 #[derive(Clone)]
@@ -57,6 +65,8 @@ pub(super) struct Rooms {
     pub(super) environment: Environment,
     /// Reads lists and single deliveries.
     pub(super) lists: Lists,
+    /// Who must not be mailed.
+    pub(super) blacklist: Blacklist<SledTable>,
     /// Posts deliveries.
     pub(super) dispatcher: Dispatcher,
     /// Test receivers.
@@ -67,6 +77,8 @@ pub(super) struct Rooms {
     pub(super) admin_socket: PathBuf,
     /// Where its data lies.
     pub(super) data_dir: PathBuf,
+    /// The room on the disk.
+    pub(super) space: Space,
     /// What opening found.
     pub(super) warnings: Vec<String>,
     /// The time.
@@ -113,8 +125,22 @@ impl House {
         self.operate(|permit| Message::Ask { question, permit }, answered).await
     }
 
-    /// Makes facts durable.
+    /// How the store stands with its disk.
+    fn disk(&self) -> DiskStatus {
+        DiskStatus { free_bytes: self.0.lists.medium.free_bytes().ok(), ..self.0.space.status() }
+    }
+
+    /// What is wrong with the disk, in words.
+    fn disk_trouble(&self) -> Option<String> {
+        self.disk().trouble(&self.0.data_dir.display().to_string())
+    }
+
+    /// Makes facts durable. With the reserve of a full disk used up it is refused, since nobody knows for how long it would wait.
     pub(super) async fn commit(&self, facts: Vec<Fact>) -> Result<(), Refusal> {
+        if self.0.space.status().is_reserve_used_up {
+            let detail = format!("{}; nothing was changed", self.disk_trouble().unwrap_or_else(|| "the disk is full".into()));
+            return Err(Refusal::Busy { detail, retry_after_s: DISK_FULL_RETRY_S });
+        }
         let (done, waits) = oneshot::channel();
         self.operate(|permit| Message::Operate { facts, done, permit }, waits).await
     }
@@ -125,8 +151,12 @@ impl House {
         self.operate(|permit| Message::Carry { carry, done, permit }, waits).await
     }
 
-    /// Waits until the view has everything that was written before; at most two seconds, and then it has not.
+    /// Waits until the view has everything that was written before; at most two seconds, and then it has not. A view that rests because the disk is
+    /// full is not waited for: an old answer is better than none then.
     pub(super) async fn barrier(&self) -> Result<(), Refusal> {
+        if self.0.space.status().view_waits_since.is_some() {
+            return Ok(());
+        }
         let busy = || Refusal::Busy { detail: "the view is catching up with the journal".into(), retry_after_s: 1 };
         tokio::time::timeout(Duration::from_millis(limits::BARRIER_TIMEOUT_MS), self.patient_barrier()).await.map_err(|_| busy())?
     }
@@ -138,7 +168,7 @@ impl House {
     }
 
     /// Sends a message under an operator's permit and waits for what it brings. The permit goes with the message: a client that goes away while it waits gives nothing back.
-    async fn operate<T>(
+    pub(super) async fn operate<T>(
         &self,
         message: impl FnOnce(OwnedSemaphorePermit) -> Message,
         answered: oneshot::Receiver<T>,
@@ -319,7 +349,10 @@ impl Hallway for House {
     }
 
     fn not_ready(&self) -> Option<String> {
-        self.0.draining.load(Ordering::Relaxed).then(|| "the daemon is ending".to_owned())
+        if self.0.draining.load(Ordering::Relaxed) {
+            return Some("the daemon is ending".to_owned());
+        }
+        self.disk().full_since.and_then(|_| self.disk_trouble())
     }
 
     async fn publish(&self, events: Vec<NewEvent>) -> Publication {
@@ -343,6 +376,11 @@ impl Hallway for House {
                 Publication::Durable(published.collect())
             }
             Ok(Reply::Conflicts(conflicts)) => Publication::Conflicts(conflicts),
+            Ok(Reply::DiskFull) => {
+                let detail =
+                    format!("{}; nothing of this request was kept", self.disk_trouble().unwrap_or_else(|| "the disk is full".into()));
+                Publication::Refused(Refusal::Busy { detail, retry_after_s: DISK_FULL_RETRY_S })
+            }
             Ok(Reply::QueueFull { pending, max_pending }) => {
                 let detail = format!(
                     "the queue is full: {pending} deliveries are pending, max_pending in [limits] is {max_pending}; nothing was kept"
@@ -371,6 +409,7 @@ impl Hallway for House {
         let rooms = Arc::clone(&self.0);
         let sizes = tokio::task::spawn_blocking(move || rooms.lists.sizes()).await;
         (status.store.segments, status.store.size_bytes) = sizes.unwrap_or_default();
+        status.store.disk = self.disk();
         status.webhooks = self.summaries(lanes);
         status.webhooks.sort_by_key(|webhook| (webhook.trouble.is_none() && webhook.pauses.is_empty(), std::cmp::Reverse(webhook.pending)));
         Ok(status)
@@ -412,6 +451,22 @@ impl Hallway for House {
         };
         let webhooks = registry.in_force().map(explain).collect();
         Ok(Explanation { event_type, project, webhooks })
+    }
+
+    async fn blacklist(&self, project: Project, query: BlacklistQuery) -> Result<BlacklistPage, Refusal> {
+        super::blacklist::page(self, project, query).await
+    }
+
+    async fn blacklist_entry(&self, project: Project, address: Address) -> Result<Entry, Refusal> {
+        super::blacklist::find(self, project, address).await
+    }
+
+    async fn blacklist_import(&self, project: Project, entries: Vec<Entry>) -> Result<Imported, Refusal> {
+        super::blacklist::list(self, project, entries).await
+    }
+
+    async fn blacklist_remove(&self, project: Project, address: Address, by: Remark) -> Result<(), Refusal> {
+        super::blacklist::remove(self, project, address, by).await
     }
 
     async fn reload(&self, dry_run: bool, by: String) -> Result<ReloadReport, Refusal> {

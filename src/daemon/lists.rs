@@ -106,11 +106,12 @@ pub(super) async fn page(house: &House, filter: DeliveryFilter) -> Result<Delive
     let read = tokio::task::spawn_blocking(move || lists.page(&filter, numbers.as_ref(), after)).await;
     let (found, next) = read.map_err(|_| internal("reading the list failed"))??;
     let keys = found.iter().map(|(standing, ..)| standing.key).collect::<Vec<_>>();
-    let in_flight = house
-        .ask(move |engine, _, _| keys.iter().map(|key| engine.delivery(*key).is_some_and(|(_, flying)| flying)).collect::<Vec<_>>())
-        .await?;
-    let deliveries =
-        found.iter().zip(in_flight).map(|((standing, event, last), flying)| summary(house, standing, event, last.as_ref(), flying));
+    let known = house.ask(move |engine, _, _| keys.iter().map(|key| engine.delivery(*key)).collect::<Vec<_>>()).await?;
+    // A view that rests on a full disk still has what ended since.
+    let is_stale = |standing: &Standing, known: &Option<_>| standing.state == DeliveryState::Pending && known.is_none();
+    let current = found.iter().zip(known).filter(|((standing, ..), known)| !is_stale(standing, known));
+    let deliveries = current
+        .map(|((standing, event, last), known)| summary(house, standing, event, last.as_ref(), known.is_some_and(|(_, flying)| flying)));
     Ok(DeliveryPage { deliveries: deliveries.collect(), next })
 }
 

@@ -13,6 +13,7 @@
 //! Threads: the engine's, the writer's, the senders', one for signals, tokio's workers. When engine or writer end unasked, by a failed disk or a panic, the
 //! process ends: the next start is the tested way back.
 
+mod blacklist;
 mod house;
 mod last_good;
 mod lists;
@@ -22,6 +23,7 @@ mod registry;
 mod reload;
 mod retention;
 mod startup;
+mod upkeep;
 mod watchdog;
 mod wheelhouse;
 
@@ -42,6 +44,7 @@ use crate::config::Mistakes;
 use crate::engine::Input;
 use crate::limits;
 use crate::model::{Pause, PauseReason, WebhookNumber};
+use crate::server::hallway::Refusal;
 use crate::time::Stopwatch;
 
 /// Why a daemon did not start, or did not end well.
@@ -183,14 +186,25 @@ fn drain(running: Running, happened: &Receiver<Event>) -> Result<(), DaemonError
     Ok(())
 }
 
-/// Writes down that the engine paused a webhook.
+/// Writes down that the engine paused a webhook. On a full disk this may have to wait.
 async fn write_pause(house: &House, webhook: WebhookNumber, reason: PauseReason) {
-    let _one_at_a_time = house.0.changes.lock().await;
     let pause = Pause { reason, since: crate::time::wall_now(), by: "receiver".into() };
-    let Some(state) = house.registry().with_pause(webhook, pause.clone()) else { return };
-    tracing::warn!(webhook = %state.id, "{pause}; its deliveries are kept. `hookwheel webhooks resume {}` goes on", state.id);
-    if let Err(refusal) = house.change_state(state).await {
-        tracing::error!(?refusal, "the pause could not be written down");
+    loop {
+        let refused = {
+            let _one_at_a_time = house.0.changes.lock().await;
+            let Some(state) = house.registry().with_pause(webhook, pause.clone()) else { return };
+            let id = state.id.clone();
+            let written = house.change_state(state).await;
+            if written.is_ok() {
+                tracing::warn!(webhook = %id, "{pause}; its deliveries are kept. `hookwheel webhooks resume {id}` goes on");
+            }
+            written
+        };
+        match refused {
+            Err(Refusal::Busy { .. }) => tokio::time::sleep(Duration::from_millis(limits::SPARE_RETRY_MS)).await,
+            Err(refusal) => return tracing::error!(?refusal, "the pause could not be written down"),
+            Ok(()) => return,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::house::{House, Rooms};
-use super::{DaemonError, Event, startup};
+use super::{DaemonError, Event, startup, upkeep};
 use crate::limits;
 use crate::server::hallway::Refusal;
 use crate::store::data_dir::DataDir;
@@ -33,7 +33,7 @@ pub(super) fn begin(house: &House, runtime: Handle, data_dir: Arc<DataDir>, even
     let thread = startup::spawn_guarded("hookwheel-retention", events, move || {
         driver.run().map_err(|error| {
             if let RetentionError::View(error) = &error {
-                startup::mark_damaged(&data_dir, error);
+                upkeep::set_view_aside(&data_dir, error);
             }
             error.to_string()
         })

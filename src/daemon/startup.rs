@@ -23,7 +23,7 @@ use super::outbound::Outbound;
 use super::registry::{Plan, Registry};
 use super::watchdog::Watchdog;
 use super::wheelhouse::{Inbox, Message, Wheelhouse};
-use super::{DaemonError, Event, Running, notify, reload, retention, write_pause};
+use super::{DaemonError, Event, Running, notify, reload, retention, upkeep, write_pause};
 use crate::config::{Config, Environment, Mistakes};
 use crate::dispatch::Dispatcher;
 use crate::engine::pending::Entry;
@@ -34,14 +34,17 @@ use crate::model::{PauseReason, WebhookNumber};
 use crate::server::events::BodyBudget;
 use crate::server::sandbox::{self, Sandboxes};
 use crate::server::{self, doors, metrics::Metrics};
+use crate::store::ballast::Ballast;
+use crate::store::blacklist::Blacklist;
 use crate::store::data_dir::DataDir;
 use crate::store::fact::Fact;
 use crate::store::journal::JournalOptions;
 use crate::store::journal::medium::RealMedium;
 use crate::store::journal::reader::JournalReader;
 use crate::store::recovery::{self, Opening, Recovered};
+use crate::store::space::Space;
+use crate::store::view::TableError;
 use crate::store::view::sled::SledTable;
-use crate::store::view::{Table, TableError};
 use crate::store::writer::{self, Answer, Order, StoreError, Writer};
 use crate::time::{ScheduleClock, wall_now};
 
@@ -54,6 +57,10 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let admin_socket = socket.unwrap_or(&config.server.admin_socket).to_owned();
     open_files::raise(&config.limits);
     let data_dir = Arc::new(DataDir::take(&config.server.data_dir).map_err(DaemonError::failed)?);
+    let ballast = Ballast::of(&config.server.data_dir);
+    if ballast.free_if_needed().map_err(DaemonError::failed)? {
+        tracing::warn!("the disk is full: the ballast is freed for this start");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::failed)?;
     let (listener, admin) = runtime.block_on(bind(&config, &admin_socket))?;
     let listen = listener.local_addr().map_err(DaemonError::failed)?;
@@ -75,8 +82,10 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let inbox = Inbox(inbox);
     let (orders, writer_inbox) = sync_channel(limits::WRITER_INBOX);
     let store_writer = Writer::new(store.journal, store.view, store.history, config.ingest.idempotency_ms);
+    let blacklist = store_writer.blacklist().clone();
+    let space = store_writer.space().clone();
     let writer = spawn_writer(store_writer, writer_inbox, inbox.clone(), clock, Arc::clone(&data_dir), events.clone())?;
-    checkpoint_regularly(&lists.table, &data_dir, events.clone())?;
+    upkeep::begin(&lists, ballast, Arc::clone(&data_dir), space.clone(), events.clone())?;
     let outbound = Outbound {
         reader,
         dispatcher: dispatcher.clone(),
@@ -101,7 +110,8 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
         wheelhouse.run(&messages);
         Ok(())
     })?;
-    let parts = Parts { inbox, environment, lists, dispatcher, sandboxes, listen, admin_socket, warnings, clock, mistakes };
+    let parts =
+        Parts { inbox, environment, lists, blacklist, dispatcher, sandboxes, listen, admin_socket, space, warnings, clock, mistakes };
     let house = house(config, path, registry, parts);
     retention::begin(&house, runtime.handle().clone(), data_dir, events.clone())?;
     drop(runtime.spawn(write_pauses(house.clone(), pauses)));
@@ -116,17 +126,20 @@ struct Parts {
     inbox: Inbox,
     environment: Environment,
     lists: Lists,
+    blacklist: Blacklist<SledTable>,
     dispatcher: Dispatcher,
     sandboxes: Sandboxes,
     listen: SocketAddr,
     admin_socket: PathBuf,
+    space: Space,
     warnings: Vec<String>,
     clock: ScheduleClock,
     mistakes: Option<Mistakes>,
 }
 
 fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House {
-    let Parts { inbox, environment, lists, dispatcher, sandboxes, listen, admin_socket, warnings, clock, mistakes } = parts;
+    let Parts { inbox, environment, lists, blacklist, dispatcher, sandboxes, listen, admin_socket, space, warnings, clock, mistakes } =
+        parts;
     if mistakes.is_none() {
         last_good::remember(&config.server.data_dir, &config);
     }
@@ -151,9 +164,11 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
         configuration: Mutex::new(configuration),
         environment,
         lists,
+        blacklist,
         dispatcher,
         sandboxes,
         listen,
+        space,
         warnings,
         clock,
         started: wall_now(),
@@ -196,8 +211,13 @@ async fn bind(config: &Config, admin_socket: &Path) -> Result<(TcpListener, Unix
 }
 
 fn open_store(data_dir: &DataDir, medium: &Arc<RealMedium>) -> Result<Store, DaemonError> {
+    let has_failed = data_dir.view_is_set_aside();
+    if has_failed {
+        // Before anything else, since the disk may be full of it.
+        data_dir.delete_view().map_err(DaemonError::failed)?;
+    }
     let open_table = |opening| match opening {
-        Opening::Existing if data_dir.view_is_marked_damaged() => Err(TableError("it failed when it was used last".into())),
+        Opening::Existing if has_failed => Err(TableError("it failed when it was used last".into())),
         Opening::Existing => SledTable::open(&data_dir.view()),
         Opening::Fresh => {
             data_dir.delete_view().map_err(|error| TableError(error.to_string()))?;
@@ -292,34 +312,10 @@ fn spawn_writer(
     spawn_guarded("hookwheel-writer", events, move || {
         let result = writer::run(store_writer, &orders, || clock.now(), answer);
         if let Err(StoreError::View(error)) = &result {
-            mark_damaged(&data_dir, error);
+            upkeep::set_view_aside(&data_dir, error);
         }
         result.map_err(|error| error.to_string())
     })
-}
-
-/// Makes the view durable every few seconds, so that the next start has little to catch up with. Nothing depends on it.
-fn checkpoint_regularly(table: &Arc<SledTable>, data_dir: &Arc<DataDir>, events: SyncSender<Event>) -> Result<(), DaemonError> {
-    // Weak: this thread must not keep the view open when the daemon ends.
-    let (table, data_dir) = (Arc::downgrade(table), Arc::clone(data_dir));
-    let work = move || {
-        loop {
-            std::thread::sleep(Duration::from_millis(limits::CHECKPOINT_EVERY_MS));
-            let Some(table) = table.upgrade() else { return };
-            if let Err(error) = table.checkpoint() {
-                mark_damaged(&data_dir, &error);
-                drop(events.try_send(Event::Fatal(error.to_string())));
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new().name("hookwheel-checkpoint".into()).spawn(work).map(drop).map_err(DaemonError::failed)
-}
-
-pub(super) fn mark_damaged(data_dir: &DataDir, error: &TableError) {
-    if let Err(mark) = data_dir.mark_view_damaged(&error.to_string()) {
-        tracing::error!(%mark, "the mark that makes the next start rebuild the view could not be left; delete the directory view by hand");
-    }
 }
 
 fn spawn_senders(outbound: &Outbound, events: &SyncSender<Event>) -> Result<Vec<SyncSender<crate::engine::Send>>, DaemonError> {

@@ -15,7 +15,7 @@ use crate::limits;
 use crate::model::{Locator, NewEvent, PauseReason, WebhookNumber};
 use crate::server::metrics::Metrics;
 use crate::store::carry::{Carry, Load};
-use crate::store::fact::{Attempted, Cancelled, CancelledDelivery, Fact};
+use crate::store::fact::{Attempted, BlacklistChange, Cancelled, CancelledDelivery, Fact};
 use crate::store::writer::{Answer, Order, WriterStatus};
 use crate::time::{ScheduleClock, Stopwatch, UnixMillis};
 
@@ -51,6 +51,15 @@ pub(super) enum Message {
         /// Told what it took, once it is durable and the engine knows of it.
         done: oneshot::Sender<Load>,
         /// Given back then.
+        permit: OwnedSemaphorePermit,
+    },
+    /// The daemon wants a change of a Black List made durable.
+    Blacklist {
+        /// The change.
+        change: BlacklistChange,
+        /// Told when it is, and how many addresses it changed something about.
+        done: oneshot::Sender<usize>,
+        /// As with [`Message::Operate`].
         permit: OwnedSemaphorePermit,
     },
     /// The daemon wants the view to have everything written so far.
@@ -115,6 +124,7 @@ struct Waiting {
     publications: HashMap<u64, (oneshot::Sender<Reply>, OwnedSemaphorePermit)>,
     commits: HashMap<u64, Stopwatch>,
     operations: HashMap<u64, (oneshot::Sender<()>, OwnedSemaphorePermit)>,
+    blacklist_changes: HashMap<u64, (oneshot::Sender<usize>, OwnedSemaphorePermit)>,
     /// Pauses that nobody has taken over yet to write them down: at most one a webhook.
     pauses: VecDeque<(WebhookNumber, PauseReason)>,
     carries: HashMap<u64, (oneshot::Sender<Load>, OwnedSemaphorePermit)>,
@@ -179,6 +189,11 @@ impl Wheelhouse {
                 waiting.carries.insert(ticket, (done, permit));
                 self.order(Order::Carry { ticket, carry }, waiting);
             }
+            Message::Blacklist { change, done, permit } => {
+                let ticket = waiting.ticket();
+                waiting.blacklist_changes.insert(ticket, (done, permit));
+                self.order(Order::Blacklist { ticket, change }, waiting);
+            }
             Message::Barrier { done, permit } => {
                 let ticket = waiting.ticket();
                 waiting.operations.insert(ticket, (done, permit));
@@ -213,6 +228,12 @@ impl Wheelhouse {
                 if let Some((done, _permit)) = waiting.carries.remove(&ticket) {
                     // Whoever asked may have given up.
                     let _ = done.send(load);
+                }
+            }
+            Answer::Blacklisted { ticket, changed } => {
+                if let Some((done, _permit)) = waiting.blacklist_changes.remove(&ticket) {
+                    // Whoever asked may have given up.
+                    let _ = done.send(changed);
                 }
             }
             Answer::Operated { ticket } | Answer::AtBarrier { ticket } => {

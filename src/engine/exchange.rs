@@ -135,6 +135,8 @@ pub enum Reply {
         /// How many there may be.
         max_pending: u32,
     },
+    /// The disk has no room; nothing was kept.
+    DiskFull,
     /// This one publication would make too many deliveries; nothing was kept.
     TooManyDeliveries {
         /// How many it would make.

@@ -271,6 +271,7 @@ impl Engine {
         self.publications = self.publications.saturating_sub(1);
         let mut durable = Vec::with_capacity(settled.len());
         let mut conflicts = Vec::new();
+        let is_disk_full = settled.iter().any(|one| one.verdict == Verdict::NoRoom);
         for (index, one) in settled.into_iter().enumerate() {
             for number in &one.deliveries {
                 self.lanes.lane_mut(*number).reserved -= 1;
@@ -283,10 +284,14 @@ impl Engine {
                     durable.push((one.id, deliveries, true));
                 }
                 Verdict::Conflict => conflicts.push((index, one.id)),
-                Verdict::NotKept => {}
+                Verdict::NotKept | Verdict::NoRoom => {}
             }
         }
-        let reply = if conflicts.is_empty() { Reply::Durable(durable) } else { Reply::Conflicts(conflicts) };
+        let reply = match conflicts.is_empty() {
+            _ if is_disk_full => Reply::DiskFull,
+            true => Reply::Durable(durable),
+            false => Reply::Conflicts(conflicts),
+        };
         effects.push(Effect::Reply { ticket, reply });
     }
 

@@ -46,6 +46,7 @@ fn event(index: usize) -> NewEvent {
         project: Project::parse("shop.example.com").unwrap(),
         body: Arc::from(b"{}".as_slice()),
         fields_hash: [0; 16],
+        blacklisted: None,
     }
 }
 
@@ -180,6 +181,7 @@ fn nothing_is_sent_before_it_is_committed() {
         project: Project::parse("shop.example.com").unwrap(),
         body: Arc::from(b"{}".as_slice()),
         fields_hash: [0; 16],
+        blacklisted: None,
     };
     world.engine.handle(START, Input::Published { ticket: Ticket(9), events: vec![event] }, &mut effects);
     world.engine.handle(START.plus_ms(60_000), Input::Ticked, &mut effects);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EventTypeName, Project};
+use super::{Address, EventTypeName, Project};
 
 /// An event's id: the client's idempotency key within its project, or `evt_` + a ULID made by the server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -69,6 +69,8 @@ pub struct NewEvent {
     pub body: Arc<[u8]>,
     /// The hash of its fields as submitted.
     pub fields_hash: FieldsHash,
+    /// The address that it puts on the Black List, if it is of a type that does.
+    pub blacklisted: Option<Address>,
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! [`Selector`] or a [`WebhookId`] by parsing, and nowhere else is its form checked again.
 
 pub mod attempt;
+pub mod blacklist;
 pub mod catalog;
 pub mod delivery;
 pub mod event;
@@ -19,6 +20,7 @@ pub mod token;
 pub mod webhook;
 
 pub use attempt::{Attempt, Outcome, OutcomeClass, PhaseTimes};
+pub use blacklist::{Address, Remark};
 pub use catalog::{Catalog, EventType, EventTypeName};
 pub use delivery::{DeliveryId, DeliveryKey, DeliveryState, Locator, Next, Sequence};
 pub use event::{EventId, FieldsHash, NewEvent};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{EventId, EventTypeName, FieldsHash, Locator, NewEvent, Project, Sequence, WebhookNumber};
+use super::{Address, EventId, EventTypeName, FieldsHash, Locator, NewEvent, Project, Sequence, WebhookNumber};
 use crate::time::UnixMillis;
 
 /// An event with the deliveries that would be made of it.
@@ -20,6 +20,8 @@ pub struct Proposal {
     pub fields_hash: FieldsHash,
     /// The bytes that receivers get.
     pub body: Arc<[u8]>,
+    /// The address that it puts on the Black List; the store leaves out one that is there already.
+    pub blacklisted: Option<Address>,
     /// When it was accepted, on the schedule clock.
     pub accepted: UnixMillis,
     /// The webhooks that it goes to.
@@ -32,8 +34,9 @@ impl Proposal {
     /// A proposal for `event`, whose deliveries are still to be filled in.
     #[must_use]
     pub fn of(event: NewEvent, accepted: UnixMillis) -> Self {
-        let NewEvent { id, id_by_client, event_type, project, body, fields_hash } = event;
-        Self { id, id_by_client, event_type, project, fields_hash, body, accepted, deliveries: Vec::new(), overflowed: Vec::new() }
+        let NewEvent { id, id_by_client, event_type, project, body, fields_hash, blacklisted } = event;
+        let (deliveries, overflowed) = (Vec::new(), Vec::new());
+        Self { id, id_by_client, event_type, project, fields_hash, body, blacklisted, accepted, deliveries, overflowed }
     }
 }
 
@@ -71,4 +74,6 @@ pub enum Verdict {
     Conflict,
     /// It would have been good, but another one of its batch was not.
     NotKept,
+    /// The disk has no room for it. Nothing of its batch was kept.
+    NoRoom,
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeliveryId, DeliveryState, EventId, EventTypeName, Origin, OutcomeClass, Pause, PhaseTimes, Project, WebhookId};
+use super::{Address, DeliveryId, DeliveryState, EventId, EventTypeName, Origin, OutcomeClass, Pause, PhaseTimes, Project, WebhookId};
 use crate::time::UnixMillis;
 
 /// One screen about the daemon: `GET /v1/status`.
@@ -69,6 +69,45 @@ pub struct StoreStatus {
     pub size_bytes: u64,
     /// What opening found wrong, in words.
     pub warnings: Vec<String>,
+    /// The room on the disk.
+    #[serde(default)]
+    pub disk: DiskStatus,
+}
+
+/// The room on the disk of the data directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// Bytes that are free; none where the system does not say.
+    pub free_bytes: Option<u64>,
+    /// Bytes that must be free for everything to go on.
+    pub needed_bytes: u64,
+    /// Since when no journal segment can be prepared: so long events have been refused, while outcomes go to the reserve.
+    pub full_since: Option<UnixMillis>,
+    /// Whether the reserve is used up, too: outcomes wait in memory, and sending stops.
+    pub is_reserve_used_up: bool,
+    /// Since when nothing has been applied to the view, which needs room of its own: lists may be behind.
+    pub view_waits_since: Option<UnixMillis>,
+}
+
+impl DiskStatus {
+    /// What is wrong and what to do about it, in words; `None` when nothing is.
+    #[must_use]
+    pub fn trouble(&self, data_dir: &str) -> Option<String> {
+        if self.full_since.is_none() && self.view_waits_since.is_none() {
+            return None;
+        }
+        let mebibytes = |bytes: u64| bytes.div_ceil(1024 * 1024);
+        let free = self.free_bytes.map_or_else(|| "little".to_owned(), |free| format!("{} MiB", free / (1024 * 1024)));
+        let needed = mebibytes(self.needed_bytes);
+        let consequence = match (self.full_since, self.is_reserve_used_up) {
+            (Some(_), true) => "events are refused, and outcomes wait for room",
+            (Some(_), false) => "events are refused, what was accepted is delivered",
+            (None, _) => "lists may be behind",
+        };
+        Some(format!(
+            "the disk of {data_dir} is full ({free} free, {needed} MiB needed): {consequence}; free some space, and it goes on by itself"
+        ))
+    }
 }
 
 /// The configuration in force.
@@ -244,6 +283,16 @@ pub struct DeliveryFilter {
     pub limit: Option<usize>,
     /// Behind the page that ended with this.
     pub after: Option<String>,
+}
+
+/// What a page of a Black List is narrowed to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BlacklistQuery {
+    /// At most so many.
+    pub limit: Option<usize>,
+    /// Behind this address, whether it is listed or not.
+    pub after: Option<Address>,
 }
 
 /// Which webhooks want an event, and why the others do not: `POST /v1/explain`.

@@ -2,6 +2,8 @@
 //!
 //! * `data` is kept to the letter, numbers included; only white space between its tokens goes. So every receiver gets what the client wrote.
 //! * The delivered body is made here, once: `type`, `timestamp` (as submitted, else the time of acceptance), `project` in the form that people read, `data`.
+//! * An event of a type that fills the Black List must name somebody in `data.email`. Where that is no mail address, the event is as good as any other
+//!   (it happened), and lists nothing.
 //! * "The same content" compares the fields as submitted: type, project, timestamp, and the tokens of `data`.
 
 use std::borrow::Cow;
@@ -11,12 +13,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::{Catalog, EventId, EventType, FieldsHash, NewEvent, Project};
+use super::blacklist::Reason;
+use super::{Address, Catalog, EventId, EventType, FieldsHash, NewEvent, Project};
 use crate::limits::EVENT_MESSAGE_MAX;
 use crate::time::UnixMillis;
-
-/// Types whose address goes on the Black List, so that `data.email` must name it.
-const NAMES_AN_ADDRESS: [&str; 2] = ["email.status.bounced", "email.contact.list_unsubscribed"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,8 +54,9 @@ pub fn parse(text: &str, catalog: &Catalog, now: UnixMillis, fresh_id: impl FnOn
     let id = fields.id.as_deref().map(EventId::parse).transpose();
     keep(id.as_ref().map(drop).map_err(Clone::clone));
     keep(fields.timestamp.as_deref().map_or(Ok(()), check_timestamp));
-    keep(check_data(fields.data.get(), event_type));
-    let (Some(event_type), Ok(project), Ok(id), true) = (event_type, project, id, mistakes.is_empty()) else {
+    let blacklisted = check_data(fields.data.get(), event_type);
+    keep(blacklisted.as_ref().map(drop).map_err(Clone::clone));
+    let (Some(event_type), Ok(project), Ok(id), Ok(blacklisted), true) = (event_type, project, id, blacklisted, mistakes.is_empty()) else {
         return Err(mistakes);
     };
     let data = compact(fields.data.get());
@@ -74,6 +75,7 @@ pub fn parse(text: &str, catalog: &Catalog, now: UnixMillis, fresh_id: impl FnOn
         project,
         body: body.into_bytes().into(),
         fields_hash,
+        blacklisted,
     })
 }
 
@@ -118,16 +120,17 @@ fn check_timestamp(text: &str) -> Result<(), String> {
     if text.get(17..19) == Some("60") && !is_last_of_day { Err(wrong()) } else { Ok(()) }
 }
 
-fn check_data(data: &str, event_type: Option<&EventType>) -> Result<(), String> {
+/// The address that goes on the Black List, where the type has one.
+fn check_data(data: &str, event_type: Option<&EventType>) -> Result<Option<Address>, String> {
     if !data.starts_with('{') {
         return Err("data must be a JSON object".to_owned());
     }
-    let Some(event_type) = event_type.filter(|event_type| NAMES_AN_ADDRESS.contains(&event_type.name.as_str())) else {
-        return Ok(());
+    let Some(event_type) = event_type.filter(|event_type| Reason::of_type(&event_type.name).is_some()) else {
+        return Ok(None);
     };
     let addressed = serde_json::from_str::<Addressed<'_>>(data).ok().and_then(|addressed| addressed.email);
     match addressed.filter(|email| !email.trim().is_empty()) {
-        Some(_) => Ok(()),
+        Some(email) => Ok(Address::parse(email.trim()).ok()),
         None => Err(format!("{} needs data.email, a string: the address goes on the project's Black List", event_type.name)),
     }
 }
@@ -218,6 +221,20 @@ mod tests {
             let mistakes = parsed(sample).unwrap_err();
             assert!(mistakes.len() == 1 && mistakes[0].contains(words), "{sample}: {mistakes:?}");
         }
+    }
+
+    #[test]
+    fn two_types_name_the_address_that_goes_on_the_black_list() {
+        let listed = |event_type: &str, data: &str| {
+            let event = parsed(&format!(r#"{{"type":"{event_type}","project":"shop.example.com","data":{data}}}"#)).unwrap();
+            event.blacklisted.map(|address| address.as_str().to_owned())
+        };
+        let data = r#"{"email":" User@MÜLLER.example ","code":"550"}"#;
+        for listing in ["email.status.bounced", "email.contact.list_unsubscribed"] {
+            assert_eq!(listed(listing, data).as_deref(), Some("User@xn--mller-kva.example"));
+            assert_eq!(listed(listing, r#"{"email":"nobody"}"#), None, "what is no address lists nothing");
+        }
+        assert_eq!(listed("email.status.delivered", data), None);
     }
 
     #[test]

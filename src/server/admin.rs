@@ -122,7 +122,7 @@ async fn reload<H: Hallway>(State(hallway): State<H>, Extension(peer): Extension
     Ok(Json(hallway.reload(dry_run, peer.0).await?))
 }
 
-fn query<Q: DeserializeOwned>(uri: &Uri) -> Result<Q, Problem> {
+pub(super) fn query<Q: DeserializeOwned>(uri: &Uri) -> Result<Q, Problem> {
     let parsed = Query::<Q>::try_from_uri(uri);
     parsed
         .map(|Query(query)| query)

@@ -22,6 +22,7 @@ use super::hallway::{DoorSettings, Hallway, Publication};
 use super::problem::{ItemProblem, Problem};
 use super::tokens::{self, Door, Leave};
 use crate::limits;
+use crate::model::blacklist::Reason;
 use crate::model::report::PublishedEvent;
 use crate::model::{EventId, NewEvent, shown, submission};
 use crate::time::{UnixMillis, wall_now};
@@ -351,6 +352,9 @@ fn check_item(text: &str, settings: &DoorSettings, leave: &Leave, now: UnixMilli
     let event = parsed.map_err(|mistakes| (StatusCode::UNPROCESSABLE_ENTITY, mistakes))?;
     if !leave.covers(&event.project) {
         return Err((StatusCode::FORBIDDEN, vec![format!("this token does not cover the project {}", event.project)]));
+    }
+    if event.blacklisted.is_none() && Reason::of_type(&event.event_type).is_some() {
+        tracing::debug!(id = %event.id, project = %event.project, "data.email is no mail address, so nothing goes on the Black List");
     }
     Ok(event)
 }

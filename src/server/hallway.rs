@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
-    DeliveryDetail, DeliveryFilter, DeliveryPage, Explanation, PublishedEvent, ReloadReport, Status, WebhookDetail, WebhookSummary,
+    BlacklistQuery, DeliveryDetail, DeliveryFilter, DeliveryPage, Explanation, PublishedEvent, ReloadReport, Status, WebhookDetail,
+    WebhookSummary,
 };
-use crate::model::{Catalog, DeliveryId, EventId, EventTypeName, NewEvent, Project, Token, WebhookId};
+use crate::model::{Address, Catalog, DeliveryId, EventId, EventTypeName, NewEvent, Project, Remark, Token, WebhookId};
 
 /// Why the house did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +86,14 @@ pub trait Hallway: Clone + Send + Sync + 'static {
     fn delivery(&self, id: DeliveryId) -> impl Future<Output = Result<DeliveryDetail, Refusal>> + Send;
     /// Which webhooks want an event, and why the others do not.
     fn explain(&self, event_type: EventTypeName, project: Project) -> impl Future<Output = Result<Explanation, Refusal>> + Send;
+    /// A page of a project's Black List, in the order of addresses.
+    fn blacklist(&self, project: Project, query: BlacklistQuery) -> impl Future<Output = Result<BlacklistPage, Refusal>> + Send;
+    /// The entry of an address, as of the last change that anybody was told of; `NotFound` when it is not listed.
+    fn blacklist_entry(&self, project: Project, address: Address) -> impl Future<Output = Result<Entry, Refusal>> + Send;
+    /// Lists addresses; those that are listed already stay as they are.
+    fn blacklist_import(&self, project: Project, entries: Vec<Entry>) -> impl Future<Output = Result<Imported, Refusal>> + Send;
+    /// Takes an address off a project's Black List; `NotFound` when it is not listed.
+    fn blacklist_remove(&self, project: Project, address: Address, by: Remark) -> impl Future<Output = Result<(), Refusal>> + Send;
     /// Reads the configuration again. Errors of the file are in the report.
     fn reload(&self, dry_run: bool, by: String) -> impl Future<Output = Result<ReloadReport, Refusal>> + Send;
 }

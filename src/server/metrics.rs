@@ -32,6 +32,8 @@ pub struct Metrics {
     timer_lateness: Histogram,
     commit_duration: Histogram,
     store_size: Gauge,
+    store_free: Gauge,
+    store_full: Gauge,
     egress_blocked: Family<Label, Counter>,
     last_reload_successful: Gauge,
 }
@@ -61,6 +63,8 @@ impl Metrics {
             timer_lateness: latencies(),
             commit_duration: latencies(),
             store_size: Gauge::default(),
+            store_free: Gauge::default(),
+            store_full: Gauge::default(),
             egress_blocked: Family::default(),
             last_reload_successful: Gauge::default(),
         };
@@ -100,6 +104,8 @@ impl Metrics {
         let commit = self.commit_duration.clone();
         registry.register_with_unit("store_commit_duration", "From the order of a commit to its durability", Unit::Seconds, commit);
         registry.register_with_unit("store_size", "Size of journal and view on disk", Unit::Bytes, self.store_size.clone());
+        registry.register_with_unit("store_free", "Free space of the disk of the data directory", Unit::Bytes, self.store_free.clone());
+        registry.register("store_full", "1 while events are refused because the disk is full", self.store_full.clone());
         registry.register("egress_blocked", "Attempts whose address was refused, by reason", self.egress_blocked.clone());
         let reload = self.last_reload_successful.clone();
         registry.register("config_last_reload_successful", "1 when the last reload of the configuration was successful", reload);
@@ -147,6 +153,8 @@ impl Metrics {
         self.in_flight.set(signed(status.in_flight));
         self.oldest_due_age_seconds.set(seconds(status.oldest_due_age_ms));
         self.store_size.set(signed(status.store.size_bytes));
+        self.store_free.set(signed(status.store.disk.free_bytes.unwrap_or(0)));
+        self.store_full.set(i64::from(status.store.disk.full_since.is_some()));
         self.last_reload_successful.set(i64::from(status.configuration.last_reload_successful));
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a String succeeds");
@@ -220,6 +228,8 @@ fn resident_bytes(status: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::report::DiskStatus;
+    use crate::time::UnixMillis;
 
     #[test]
     fn resident_memory_is_read_in_bytes() {
@@ -238,6 +248,7 @@ mod tests {
         let mut status = Status { pending: 7, in_flight: 2, oldest_due_age_ms: 1500, ..Status::default() };
         status.counters.accepted = 9;
         status.counters.dropped = 3;
+        status.store.disk = DiskStatus { free_bytes: Some(77), full_since: Some(UnixMillis(1)), ..DiskStatus::default() };
         let text = metrics.render(&status);
         for line in [
             "hookwheel_events_accepted_total 9",
@@ -252,6 +263,8 @@ mod tests {
             "hookwheel_timer_lateness_seconds_count 1",
             "hookwheel_store_commit_duration_seconds_count 1",
             "hookwheel_store_size_bytes 0",
+            "hookwheel_store_free_bytes 77",
+            "hookwheel_store_full 1",
             "hookwheel_egress_blocked_total{reason=\"special_range\"} 1",
             "hookwheel_config_last_reload_successful 0",
             "hookwheel_build_info{version=",

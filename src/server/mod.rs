@@ -1,6 +1,7 @@
 //! The front doors: events, metrics and the sandbox on TCP, the commands' API on a Unix socket. They never decide what is sent, and never touch the store.
 
 pub mod admin;
+mod blacklist;
 pub mod doors;
 pub mod events;
 pub mod hallway;
@@ -36,7 +37,8 @@ pub fn listener_router<H: Hallway>(hallway: H, metrics: Arc<Metrics>, budget: Bo
 
 /// What the admin socket serves.
 pub fn admin_router<H: Hallway>(hallway: H, budget: BodyBudget) -> Router {
-    with_events(admin::routes(hallway.clone()), EventsDoor { hallway, budget }, Door::AdminSocket)
+    let admin = admin::routes(hallway.clone()).merge(blacklist::routes(hallway.clone()));
+    with_events(admin, EventsDoor { hallway, budget }, Door::AdminSocket)
 }
 
 fn with_events<H: Hallway>(router: Router, events_door: EventsDoor<H>, door: Door) -> Router {

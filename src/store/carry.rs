@@ -4,11 +4,12 @@
 //! order, so [`Carry::into_fact`] compares with what the writer's view holds at that very moment: what changed is left out, and whoever looked looks again. So
 //! nothing that ended comes back, and nothing is set back.
 
+use super::blacklist;
 use super::fact::{Accepted, Carried, CarriedDelivery, CarriedId, Fact, Floor, FloorRaised};
 use super::journal::frame;
 use super::view::keys::{self, IdempotencyRow, QueueRow};
 use super::view::{Table, TableError, View};
-use crate::model::{DeliveryKey, Locator, Sequence, WebhookNumber};
+use crate::model::{Address, DeliveryKey, Locator, Project, Sequence, WebhookNumber};
 use crate::time::UnixMillis;
 
 /// Something that held when the old segment was looked at.
@@ -29,8 +30,10 @@ pub enum Carry {
     Ids(Vec<CarriedId>),
     /// This webhook is known.
     Webhook(WebhookNumber),
-    // A further kind of state that facts put into the view (a Black List entry, for one) is carried as webhooks are: a variant that names it
-    // here, its current row written again in `into_fact`, and an arm for its fact in `retention::slice`.
+    /// This address was put on a project's Black List.
+    Listed(Project, Address),
+    // A further kind of state that facts put into the view is carried as these two are: a variant that names it here, its current row written
+    // again in `into_fact`, and an arm for its fact in `retention::slice`.
     /// Nothing that matters is left below this floor.
     Floor(Floor),
 }
@@ -80,6 +83,7 @@ impl Carry {
                 let record = keys::unseal(&key, &value)?;
                 frame::decode_fact(record).map(Some).map_err(|error| TableError(format!("the row of webhook {}: {error}", number.0)))
             }
+            Self::Listed(project, address) => blacklist::carried(view, &project, &address),
             Self::Floor(floor) => Ok(Some(Fact::FloorRaised(FloorRaised { floor, latest: view.meta().latest, at: now }))),
         }
     }

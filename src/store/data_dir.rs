@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! data_dir/            0700
+//! ├── ballast          holds room for a start on a full disk
 //! ├── format           "hookwheel data directory, format 1"
 //! ├── lock             held (flock) by the daemon that uses it
 //! ├── journal/         the truth
 //! ├── sandbox/         test receivers and what they got, a file each; no part of the store
 //! ├── view/            sled; may be deleted while the daemon is down, it is rebuilt
-//! └── view.damaged     there when the view failed: the next start rebuilds it
+//! └── view.damaged     the view that failed, set aside: the next start deletes and rebuilds it
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -21,6 +22,8 @@ use rustix::io::Errno;
 /// The format that this version reads and writes.
 pub const FORMAT: u32 = 1;
 
+/// The name of a view that failed.
+const SET_ASIDE: &str = "view.damaged";
 const FORMAT_PREFIX: &str = "hookwheel data directory, format ";
 
 /// A data directory that this process alone uses.
@@ -113,24 +116,29 @@ impl DataDir {
 
     /// Whether the view failed when it was used last.
     #[must_use]
-    pub fn view_is_marked_damaged(&self) -> bool {
-        self.path.join("view.damaged").exists()
+    pub fn view_is_set_aside(&self) -> bool {
+        self.path.join(SET_ASIDE).exists()
     }
 
-    /// Leaves the mark that the view failed, so that the next start rebuilds it.
+    /// Sets the view that failed aside, so that the next start rebuilds it. It is renamed and nothing is written, since it may well have failed
+    /// because the disk is full. Whoever has it open may go on reading it.
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn mark_view_damaged(&self, why: &str) -> io::Result<()> {
-        write_durably(&self.path, "view.damaged", why.as_bytes())
+    pub fn set_view_aside(&self) -> io::Result<()> {
+        if self.view_is_set_aside() {
+            return Ok(());
+        }
+        fs::rename(self.view(), self.path.join(SET_ASIDE))?;
+        File::open(&self.path)?.sync_all()
     }
 
-    /// Deletes the view and its mark.
+    /// Deletes the view, also one that was set aside.
     ///
     /// # Errors
     /// Those of the disk.
     pub fn delete_view(&self) -> io::Result<()> {
-        for result in [fs::remove_dir_all(self.view()), fs::remove_file(self.path.join("view.damaged"))] {
+        for result in [fs::remove_dir_all(self.view()), fs::remove_dir_all(self.path.join(SET_ASIDE))] {
             match result {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -232,14 +240,16 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_of_a_damaged_view_goes_with_the_view() {
+    fn a_view_that_failed_is_set_aside_and_deleted_with_whatever_took_its_place() {
         let parent = tempfile::tempdir().unwrap();
         let taken = DataDir::take(parent.path()).unwrap();
         fs::create_dir(taken.view()).unwrap();
-        taken.mark_view_damaged("a panic").unwrap();
-        assert!(taken.view_is_marked_damaged());
+        taken.set_view_aside().unwrap();
+        assert!(taken.view_is_set_aside() && !taken.view().exists());
+        taken.set_view_aside().unwrap();
+        fs::create_dir(taken.view()).unwrap();
         taken.delete_view().unwrap();
-        assert!(!taken.view_is_marked_damaged() && !taken.view().exists());
+        assert!(!taken.view_is_set_aside() && !taken.view().exists());
         taken.delete_view().unwrap();
     }
 }

@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use crate::model::blacklist::{Cause, Entry};
 use crate::model::{
-    Attempt, DeliveryKey, EventId, EventTypeName, FieldsHash, Locator, Origin, Pause, Project, Secret, Sequence, WebhookId, WebhookNumber,
+    Address, Attempt, DeliveryKey, EventId, EventTypeName, FieldsHash, Locator, Origin, Pause, Project, Secret, Sequence, WebhookId,
+    WebhookNumber,
 };
 use crate::time::UnixMillis;
 
@@ -21,6 +23,8 @@ pub enum Fact {
     Webhook(WebhookState),
     /// Deliveries were cancelled.
     Cancelled(Cancelled),
+    /// An operator, or retention, changed a Black List.
+    Blacklist(BlacklistChange),
     /// What is still pending of an event was written down again, before its segment goes.
     Carried(Carried),
     /// Ids that are still recognized were written down again, before their segment goes.
@@ -49,7 +53,7 @@ impl Fact {
             Self::Cancelled(cancelled) => Some(cancelled.at),
             Self::Carried(carried) => Some(carried.at),
             Self::FloorRaised(raised) => Some(raised.at),
-            Self::Webhook(_) | Self::IdsCarried(_) => None,
+            Self::Webhook(_) | Self::IdsCarried(_) | Self::Blacklist(_) => None,
         }
     }
 }
@@ -69,12 +73,37 @@ pub struct Accepted {
     pub accepted: UnixMillis,
     /// What "the same content" compares.
     pub fields_hash: FieldsHash,
+    /// The address that it put on the project's Black List; none when that was there already.
+    pub blacklisted: Option<Address>,
     /// The bytes that receivers get.
     pub body: Arc<[u8]>,
     /// The webhooks that it goes to.
     pub deliveries: Vec<WebhookNumber>,
     /// The webhooks whose queue was full: these deliveries ended `dropped` at once.
     pub overflowed: Vec<WebhookNumber>,
+}
+
+impl Accepted {
+    /// The entry that it put on the project's Black List.
+    #[must_use]
+    pub fn listing(&self) -> Option<Entry> {
+        let cause = Cause::of_event(&self.event_type, &self.id)?;
+        Some(Entry { address: self.blacklisted.clone()?, since: self.accepted, cause })
+    }
+}
+
+impl Fact {
+    /// The addresses that it put on a Black List: whoever drops the fact must see to it that they stay there, see [`super::blacklist::carried`].
+    #[must_use]
+    pub fn listed(&self) -> Option<(&Project, Vec<&Address>)> {
+        match self {
+            Self::Accepted(accepted) => accepted.blacklisted.as_ref().map(|address| (&accepted.project, vec![address])),
+            Self::Blacklist(BlacklistChange { project, action: BlacklistAction::List(entries) }) => {
+                Some((project, entries.iter().map(|entry| &entry.address).collect()))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// An attempt with its outcome and what follows.
@@ -201,4 +230,40 @@ pub struct FloorRaised {
     pub latest: UnixMillis,
     /// When it was raised.
     pub at: UnixMillis,
+}
+
+/// A change of one project's Black List; at most [`crate::limits::BULK_SLICE_KEYS`] addresses a fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlacklistChange {
+    /// The project.
+    pub project: Project,
+    /// What changed.
+    pub action: BlacklistAction,
+}
+
+/// What can change about a Black List.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BlacklistAction {
+    /// These are listed, whatever the list said of them before.
+    List(Vec<Entry>),
+    /// These are listed no more.
+    Remove {
+        /// When.
+        at: UnixMillis,
+        /// Who did it.
+        by: String,
+        /// Which.
+        addresses: Vec<Address>,
+    },
+}
+
+impl BlacklistChange {
+    /// Addresses that it changes something about.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match &self.action {
+            BlacklistAction::List(entries) => entries.len(),
+            BlacklistAction::Remove { addresses, .. } => addresses.len(),
+        }
+    }
 }

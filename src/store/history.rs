@@ -58,7 +58,7 @@ impl History {
                 body: Some(one.body),
                 last_attempt: None,
             })),
-            Fact::Webhook(_) | Fact::Carried(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
+            Fact::Webhook(_) | Fact::Blacklist(_) | Fact::Carried(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
         }
         if ended.is_empty() {
             return;

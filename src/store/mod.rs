@@ -17,15 +17,17 @@
 //! * A delivery's key, (sequence of its event, number of its webhook), is its name for ever. Where its event lies, a
 //!   [`Locator`](crate::model::Locator), is found beside it.
 //! * After a failed write or sync nothing is known about the file: everything is refused, the process ends and the next start sorts it out. An fsync is never tried again.
+//! * A disk can be full only while a segment is prepared. That is a state ([`space`]), no failure: events are refused, outcomes go to the reserve, and it ends by itself.
 //! * Segments are never written to again once another was begun, and never used twice.
-//! * Idempotency is decided by the writer, in order, at append: it alone sees both the view and what is not in it yet.
+//! * Idempotency, and who is new on a [`blacklist`], is decided by the writer, in order, at append: it alone sees both the view and what is not in it yet.
 //!
 //! The byte tables are in [`journal::frame`], [`journal::segment`] and [`view::keys`], what is assumed of a disk in [`journal::medium`], the directory in [`data_dir`].
 //!
 //! # What is not here yet
-//! Finished deliveries are listed from the newest two segments only, a full disk ends the daemon
-//! (what was acknowledged is safe), and there is no backup command.
+//! Finished deliveries are listed from the newest two segments only, and there is no backup command.
 
+pub mod ballast;
+pub mod blacklist;
 pub mod carry;
 pub mod data_dir;
 pub mod fact;
@@ -33,6 +35,7 @@ pub mod history;
 pub mod journal;
 pub mod recovery;
 pub mod retention;
+pub mod space;
 pub mod timeline;
 pub mod view;
 pub mod writer;

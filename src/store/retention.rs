@@ -23,7 +23,7 @@
 //!
 //! # When a segment goes
 //! * By age: its newest fact is older than `keep`; one such segment a minute.
-//! * By size: while the sealed segments are larger than what `max_size` leaves beside the segment that is written and the next, and also **larger than twice what
+//! * By size: while the sealed segments are larger than what `max_size` leaves beside the segment that is written and those that are prepared, and also **larger than twice what
 //!   was carried and is still pending**. Were it not for the second, a journal of pending work alone would be carried round and round and never get smaller. With it at least half of
 //!   what goes is free space on the whole: each byte that is carried pays for another one that is not. So pending work may take the
 //!   journal beyond `max_size`, to twice its own size. After a start nothing is known of what was carried before, so pending work may be carried round once.

@@ -5,24 +5,34 @@
 //! A lone commit never waits for company: it is synced as soon as it is taken. What arrives while a sync runs shares the next one.
 //! Records (attempts, cancellations) ride along with the next sync and wait at most [`limits::APPEND_SYNC_DELAY_MS`] for one.
 //!
+//! While the disk has no room for another segment, events are refused and records go to the reserve; when even that is used up they wait here, in order, bounded by
+//! the engine's credits. With too little room for the view nothing is applied to it. All of this ends by itself ([`Space`]).
+//!
 //! After a failed write or sync nothing is known about the file any more: the writer gives back the error, the daemon says so and ends, and the
 //! next start sorts it out. An fsync is never tried again.
 
 mod places;
+mod room;
+mod verdicts;
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::Duration;
 
+use self::places::Carrying;
+use self::room::Outcome;
+use super::blacklist::{self, Blacklist};
 use super::carry::{Carry, Load};
-use super::fact::{Accepted, Fact};
+use super::fact::{Accepted, BlacklistChange, Fact};
 use super::history::History;
 use super::journal::medium::Medium;
 use super::journal::{Appended, JournalError, JournalWriter, Spare, SpareJob};
-use super::view::keys::{self, IdHash, IdempotencyRow};
+use super::space::Space;
 use super::view::{Table, TableError, View};
 use crate::limits;
-use crate::model::{DeliveryKey, Locator, Proposal, Settled, Verdict};
+use crate::model::{DeliveryKey, Locator, Proposal, Sequence, Settled, Verdict};
 use crate::time::UnixMillis;
 
 /// Something to be written. `ticket` is the caller's and comes back in the answer.
@@ -50,6 +60,13 @@ pub enum Order {
         ticket: u64,
         /// What held when the caller looked.
         carry: Vec<Carry>,
+    },
+    /// Make this change of a Black List durable now, as far as it changes anything; that is decided here, in order.
+    Blacklist {
+        /// The caller's.
+        ticket: u64,
+        /// The change.
+        change: BlacklistChange,
     },
     /// Answer as soon as everything ordered before is in the view's table.
     Barrier {
@@ -89,6 +106,13 @@ pub enum Answer {
         /// What this took in the journal.
         load: Load,
     },
+    /// The change of a Black List is durable.
+    Blacklisted {
+        /// The order's.
+        ticket: u64,
+        /// So many addresses were put there, or taken away.
+        changed: usize,
+    },
     /// Everything ordered before is in the table.
     AtBarrier {
         /// The order's.
@@ -125,6 +149,7 @@ pub struct Writer<M: Medium, T: Table> {
     journal: JournalWriter<M>,
     view: View<T>,
     history: History,
+    blacklist: Blacklist<T>,
     idempotency_window_ms: u64,
     /// Answers that wait for the sync.
     owed: Vec<Answer>,
@@ -134,6 +159,11 @@ pub struct Writer<M: Medium, T: Table> {
     unsynced: Vec<(Appended, Fact)>,
     /// Barriers, each with the fact that must be in the table.
     barriers: Vec<(u64, u64)>,
+    /// Records and operators' facts for which there was no room, in order.
+    held: VecDeque<Outcome>,
+    /// There is too little room for the view.
+    view_waits: bool,
+    space: Space,
     /// When the next sync must begin at the latest.
     sync_at: Option<UnixMillis>,
     forget_at: UnixMillis,
@@ -146,6 +176,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
     pub fn new(journal: JournalWriter<M>, view: View<T>, history: History, idempotency_window_ms: u64) -> Self {
         Self {
             journal,
+            blacklist: Blacklist::new(Arc::clone(view.table())),
             view,
             history,
             idempotency_window_ms,
@@ -153,6 +184,9 @@ impl<M: Medium, T: Table> Writer<M, T> {
             records: 0,
             unsynced: Vec::new(),
             barriers: Vec::new(),
+            held: VecDeque::new(),
+            view_waits: false,
+            space: Space::default(),
             sync_at: None,
             forget_at: UnixMillis(0),
             syncs: 0,
@@ -170,29 +204,17 @@ impl<M: Medium, T: Table> Writer<M, T> {
                 self.owed.push(Answer::Committed { ticket, settled });
                 self.sync_at = Some(now);
             }
-            Order::Record(fact) => {
-                let fact = self.with_places(fact)?;
-                self.append(vec![fact])?;
-                self.records += 1;
-                let latest = now.plus_ms(limits::APPEND_SYNC_DELAY_MS);
-                self.sync_at = Some(self.sync_at.map_or(latest, |at| at.min(latest)));
-            }
-            Order::Operate { ticket, facts } => {
-                self.append(facts)?;
-                self.owed.push(Answer::Operated { ticket });
-                self.sync_at = Some(now);
-            }
-            Order::Carry { ticket, carry } => {
-                let (moved, load) = self.carry(carry, now)?;
-                self.owed.push(Answer::Carried { ticket, moved, load });
-                self.sync_at = Some(now);
-            }
+            Order::Record(fact) => self.take_outcome(Outcome::Record(fact), now)?,
+            Order::Operate { ticket, facts } => self.take_outcome(Outcome::Operate { ticket, facts }, now)?,
+            Order::Blacklist { ticket, change } => self.take_outcome(Outcome::Blacklist { ticket, change }, now)?,
+            Order::Carry { ticket, carry } => self.take_outcome(Outcome::Carry(Carrying::new(ticket, carry, now)), now)?,
             Order::Barrier { ticket } => {
                 self.barriers.push((ticket, self.last_sequence()));
                 self.sync_at = Some(now);
             }
             Order::SetIdempotencyWindow { window_ms } => self.idempotency_window_ms = window_ms,
         }
+        self.note_space(now);
         Ok(())
     }
 
@@ -220,6 +242,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
         }
         for (place, fact) in self.unsynced.drain(..) {
             self.history.note(place, &fact);
+            self.blacklist.publish(place.sequence, &fact);
         }
         answers.append(&mut self.owed);
         if self.records > 0 {
@@ -236,6 +259,9 @@ impl<M: Medium, T: Table> Writer<M, T> {
     /// # Errors
     /// [`StoreError`] when the table fails.
     pub fn apply_step(&mut self, answers: &mut Vec<Answer>) -> Result<bool, StoreError> {
+        if self.view_must_rest() {
+            return Ok(false);
+        }
         let applied = self.view.apply_step()?;
         if self.journal.unsynced_bytes() == 0 {
             self.view.close_window();
@@ -244,10 +270,10 @@ impl<M: Medium, T: Table> Writer<M, T> {
         Ok(applied)
     }
 
-    /// Whether the view is so far behind that it must catch up before more is taken.
+    /// Whether the view is so far behind that it must catch up before more is taken. While it waits for room, events are refused instead.
     #[must_use]
     pub fn must_apply(&self) -> bool {
-        self.view.lag() > limits::VIEW_LAG_MAX
+        self.unapplied() > limits::VIEW_LAG_MAX && !self.view_waits
     }
 
     /// Forgets ids that are older than the window, a few at a time and at most once a second.
@@ -255,7 +281,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
     /// # Errors
     /// [`StoreError`] when the table fails.
     pub fn forget_old_ids(&mut self, now: UnixMillis) -> Result<(), StoreError> {
-        if now < self.forget_at || self.view.lag() > 0 {
+        if now < self.forget_at || self.view.lag() > 0 || self.view_must_rest() {
             return Ok(());
         }
         let moment = UnixMillis(now.0.saturating_sub(self.idempotency_window_ms));
@@ -264,14 +290,9 @@ impl<M: Medium, T: Table> Writer<M, T> {
         Ok(())
     }
 
-    /// The job of preparing the next segment, when somebody ought to begin it.
-    pub fn spare_job(&mut self) -> Option<SpareJob<M>> {
-        self.journal.spare_job()
-    }
-
-    /// Takes the next segment.
-    pub fn take_spare(&mut self, spare: Spare<M>) {
-        self.journal.take_spare(spare);
+    /// The job of preparing a segment, when somebody ought to begin it.
+    pub fn spare_job(&mut self, now: UnixMillis) -> Option<SpareJob<M>> {
+        self.journal.spare_job(now)
     }
 
     /// What the writer has done.
@@ -285,23 +306,36 @@ impl<M: Medium, T: Table> Writer<M, T> {
         }
     }
 
+    /// The Black Lists, for whoever asks.
+    #[must_use]
+    pub fn blacklist(&self) -> &Blacklist<T> {
+        &self.blacklist
+    }
+
     /// The view.
     #[must_use]
     pub fn view(&self) -> &View<T> {
         &self.view
     }
 
+    /// Facts that are not in the table yet, or rows of the Black List if those are more: one fact may bring many.
+    fn unapplied(&self) -> usize {
+        self.view.lag().max(self.blacklist.unapplied())
+    }
+
     fn last_sequence(&self) -> u64 {
         self.journal.next_sequence().0 - 1
     }
 
-    fn settle(&mut self, batch: Vec<Proposal>) -> Result<Vec<Settled>, StoreError> {
+    fn settle(&mut self, mut batch: Vec<Proposal>) -> Result<Vec<Settled>, StoreError> {
         let verdicts = self.verdicts(&batch)?;
         let conflict = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Conflict));
+        blacklist::settle(&self.view, &mut batch, |index| !conflict && matches!(verdicts[index], Verdict::New { .. }))?;
         let mut facts = Vec::with_capacity(batch.len());
         let mut settled = Vec::with_capacity(batch.len());
         for (proposal, verdict) in batch.into_iter().zip(verdicts) {
-            let Proposal { id, id_by_client, event_type, project, fields_hash, body, accepted, deliveries, overflowed } = proposal;
+            let Proposal { id, id_by_client, event_type, project, fields_hash, body, blacklisted, accepted, deliveries, overflowed } =
+                proposal;
             let verdict = match verdict {
                 Verdict::Conflict => Verdict::Conflict,
                 _ if conflict => Verdict::NotKept,
@@ -316,13 +350,18 @@ impl<M: Medium, T: Table> Writer<M, T> {
                     project,
                     accepted,
                     fields_hash,
+                    blacklisted,
                     body,
                     deliveries,
                     overflowed,
                 }));
             }
         }
-        let mut places = self.append(facts)?.into_iter();
+        let Some(places) = self.append_events(facts)? else {
+            settled.iter_mut().for_each(|one| one.verdict = Verdict::NoRoom);
+            return Ok(settled);
+        };
+        let mut places = places.into_iter();
         for one in &mut settled {
             if let (Verdict::New { sequence, locator }, true) = (&mut one.verdict, places.len() > 0) {
                 let place = places.next().expect("one place for each new event, counted in the condition");
@@ -332,49 +371,16 @@ impl<M: Medium, T: Table> Writer<M, T> {
         Ok(settled)
     }
 
-    /// What is new, repeated or in conflict; the places of new ones are filled in once they have one.
-    fn verdicts(&self, batch: &[Proposal]) -> Result<Vec<Verdict>, StoreError> {
-        let mut in_batch: HashMap<IdHash, IdempotencyRow> = HashMap::new();
-        let mut verdicts = Vec::with_capacity(batch.len());
-        for proposal in batch {
-            let new = Verdict::New { sequence: Default::default(), locator: Default::default() };
-            if !proposal.id_by_client {
-                verdicts.push(new);
-                continue;
-            }
-            let hash = keys::id_hash(&proposal.project, &proposal.id);
-            let known = match in_batch.get(&hash) {
-                Some(row) => Some(*row),
-                None => self.view.idempotency_row(&hash)?,
-            };
-            let known = known.filter(|row| proposal.accepted.since_ms(row.accepted) < self.idempotency_window_ms);
-            verdicts.push(match known {
-                Some(row) if row.fields_hash == proposal.fields_hash => Verdict::Duplicate { deliveries: row.deliveries },
-                Some(_) => Verdict::Conflict,
-                None => {
-                    let deliveries = u32::try_from(proposal.deliveries.len() + proposal.overflowed.len()).unwrap_or(u32::MAX);
-                    in_batch.insert(hash, IdempotencyRow { accepted: proposal.accepted, fields_hash: proposal.fields_hash, deliveries });
-                    new
-                }
-            });
-        }
-        Ok(verdicts)
-    }
-
-    fn append(&mut self, facts: Vec<Fact>) -> Result<Vec<Appended>, StoreError> {
-        if facts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let places = self.journal.append(&facts)?;
+    fn appended(&mut self, places: &[Appended], facts: Vec<Fact>) {
         for (place, fact) in places.iter().zip(facts) {
             self.view.fold(*place, &fact);
             self.unsynced.push((*place, fact));
         }
-        Ok(places)
     }
 
     fn pass_barriers(&mut self, answers: &mut Vec<Answer>) {
         let applied = self.last_sequence() - self.view.lag() as u64;
+        self.blacklist.applied(Sequence(applied));
         self.barriers.retain(|(ticket, sequence)| {
             let passed = *sequence <= applied;
             if passed {
@@ -410,22 +416,18 @@ pub fn run<M: Medium, T: Table>(
         // Whoever looks at the status learns, too, that the view has caught up.
         let caught_up = lag > 0 && writer.view().lag() == 0;
         writer.forget_old_ids(now())?;
-        match prepared.try_recv() {
-            Ok(Ok(spare)) => writer.take_spare(spare),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the next journal segment could not be prepared; it will be tried again when it is needed");
-            }
-            Err(_) => {}
+        if let Ok(prepared) = prepared.try_recv() {
+            writer.take_spare(prepared, now())?;
         }
-        if let Some(job) = writer.spare_job() {
+        if let Some(job) = writer.spare_job(now()) {
             prepare(job, spares.clone());
         }
+        writer.note_space(now());
         if !answers.is_empty() || caught_up {
             answer(answers, writer.status());
         }
-        if !open && !applied && writer.sync_at().is_none() && writer.view().lag() == 0 {
-            writer.view().table().checkpoint()?;
-            return Ok(());
+        if !open && !applied && writer.sync_at().is_none() && (writer.view().lag() == 0 || writer.is_stuck()) {
+            return writer.end();
         }
         if open && !applied {
             open = wait(&mut writer, orders, &now)?;
@@ -466,10 +468,10 @@ fn wait<M: Medium, T: Table>(
     }
 }
 
-fn prepare<M: Medium>(job: SpareJob<M>, spares: SyncSender<std::io::Result<Spare<M>>>) {
+fn prepare<M: Medium>(job: SpareJob<M>, spares: SyncSender<io::Result<Spare<M>>>) {
     let work = move || drop(spares.send(job.run()));
     if let Err(error) = std::thread::Builder::new().name("hookwheel-spare".into()).spawn(work) {
-        // Without a spare the writer prepares the segment itself, in time but slower.
+        // It is tried again; without a spare the writer prepares the segment itself, in time but slower.
         tracing::warn!(%error, "no thread to prepare the next journal segment; it will be prepared while writing");
     }
 }

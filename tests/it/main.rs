@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where by panicking")]
 
+mod blacklist;
 mod crash;
 mod daemon;
 mod demo;
 mod flow;
+mod full_disk;
 mod lifecycle;
 mod mistakes;
 mod outcomes;

@@ -154,7 +154,7 @@ impl World {
             self.answered.insert((project, id), deliveries);
         }
         match reply {
-            Reply::QueueFull { .. } | Reply::Draining if !self.is_calm && self.rng.percent(70) => {
+            Reply::QueueFull { .. } | Reply::DiskFull | Reply::Draining if !self.is_calm && self.rng.percent(70) => {
                 let delay_ms = self.around(20_000);
                 self.plan_in(delay_ms, Happening::Resend(index));
             }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use hookwheel::engine::{AttemptRecord, Effect, Engine, Input, Send, Ticket};
+use hookwheel::limits::SPARE_RETRY_MS;
 use hookwheel::model::{DeliveryKey, Locator, Outcome, OutcomeClass, Pause, Proposal, Sequence, Settled, Verdict, WebhookNumber};
 use hookwheel::store::fact::{Attempted, Cancelled, CancelledDelivery, Fact};
 use hookwheel::store::history::History;
@@ -20,6 +21,9 @@ use crate::mirror::Mirror;
 use crate::office::Office;
 use crate::table::SimTable;
 use crate::world::{Defect, Happening, World};
+
+/// After there is room again it takes so long until all segments are prepared that were missing.
+const FULL_LINGERS_MS: u64 = 60_000;
 
 /// What follows when an operator's fact is durable.
 #[derive(Debug)]
@@ -49,6 +53,8 @@ pub(crate) struct Daemon {
     /// Where new events of unanswered publications lie.
     pub(crate) places: HashMap<Ticket, Vec<(Sequence, Locator)>>,
     pub(crate) spare: Option<(u64, SpareJob<SimMedium>)>,
+    /// Changes of Black Lists ordered so far.
+    pub(crate) blacklist_tickets: u64,
     /// Records ordered and not yet durable.
     pub(crate) unrecorded: usize,
     pub(crate) archivist: Archivist,
@@ -280,24 +286,35 @@ impl World {
         let takes = self.rng.index(daemon.orders.len() + 1).max(usize::from(!daemon.orders.is_empty()));
         for _ in 0..takes {
             let Some(order) = daemon.orders.pop_front() else { break };
-            self.foretell(daemon, &order);
-            daemon.writer.take(order, now)?;
+            if let Err(broken) = self.take(daemon, order, now)? {
+                return Ok(Err(broken));
+            }
         }
         let mut answers = Vec::new();
         if daemon.writer.sync_at().is_some_and(|at| at <= now) {
             daemon.writer.sync(&mut answers)?;
-            self.ledger.acknowledge_all();
+            self.ledger.acknowledge(daemon.writer.status().last_sequence);
+            if let Err(broken) = self.check_blacklist(daemon) {
+                return Ok(Err(broken));
+            }
         }
         let steps = if self.now_ms < daemon.lull_until { 0 } else { self.rng.below(4) };
         for _ in 0..steps {
             daemon.writer.apply_step(&mut answers)?;
         }
         daemon.writer.forget_old_ids(now)?;
-        if self.now_ms >= daemon.checkpoint_at {
+        if self.now_ms >= daemon.checkpoint_at && daemon.writer.space().status().view_waits_since.is_none() {
             daemon.writer.view().table().checkpoint_as_the_daemon_does()?;
             daemon.checkpoint_at = self.now_ms + self.rng.between(1000, 20_000);
         }
-        self.prepare_spare(daemon)?;
+        self.prepare_spare(daemon, now)?;
+        daemon.writer.note_space(now);
+        let disk = daemon.writer.space().status();
+        self.reached.extend(disk.is_reserve_used_up.then_some("outcomes wait for room"));
+        self.reached.extend(disk.view_waits_since.map(|_| "the view rests"));
+        if let Err(broken) = laws::the_view_rests_without_room(&self.table) {
+            return Ok(Err(broken));
+        }
         if let Err(broken) = self.pass_on(daemon, answers) {
             return Ok(Err(broken));
         }
@@ -310,22 +327,50 @@ impl World {
         let waits = if daemon.writer.view().lag() > 0 && self.now_ms >= daemon.lull_until { 1 } else { 30_000 };
         let until_sync = daemon.writer.sync_at().map_or(u64::MAX, |at| at.since_ms(now));
         let orders = if daemon.orders.is_empty() { u64::MAX } else { 1 };
-        let spare = daemon.spare.as_ref().map_or(u64::MAX, |(at, _)| at.saturating_sub(self.now_ms));
+        let retry_ms = if daemon.writer.space().status().full_since.is_some() { SPARE_RETRY_MS } else { u64::MAX };
+        let spare = daemon.spare.as_ref().map_or(retry_ms, |(at, _)| at.saturating_sub(self.now_ms));
         self.now_ms + lateness_ms + waits.min(until_sync).min(orders).min(spare)
     }
 
     /// The next segment is prepared beside the writer, and is ready some time later.
-    fn prepare_spare(&mut self, daemon: &mut Daemon) -> Result<(), StoreError> {
-        if let Some(job) = daemon.writer.spare_job() {
+    fn prepare_spare(&mut self, daemon: &mut Daemon, now: UnixMillis) -> Result<(), StoreError> {
+        if let Some(job) = daemon.writer.spare_job(now) {
             daemon.spare = Some((self.now_ms + self.rng.below(5000), job));
         }
         if let Some((_, job)) = daemon.spare.take_if(|(at, _)| *at <= self.now_ms) {
-            match job.run() {
-                Ok(spare) => daemon.writer.take_spare(spare),
-                Err(error) => self.remark(&format!("no spare segment: {error}")),
+            let prepared = job.run();
+            if let Err(error) = &prepared {
+                self.remark(&format!("no spare segment: {error}"));
             }
+            daemon.writer.take_spare(prepared, now)?;
         }
         Ok(())
+    }
+
+    /// The writer takes an order. Whether it refuses a commit is for it to say, and for a law to judge.
+    fn take(&mut self, daemon: &mut Daemon, order: Order, now: UnixMillis) -> Result<Law, StoreError> {
+        let Order::Commit { ticket, batch } = &order else {
+            self.foretell(daemon, &order);
+            daemon.writer.take(order, now)?;
+            return Ok(Ok(()));
+        };
+        if self.rotten {
+            daemon.writer.take(order, now)?;
+            return Ok(Ok(()));
+        }
+        for proposal in batch {
+            self.forget_if_forgotten(daemon, proposal);
+        }
+        let (ticket, batch, last) = (*ticket, batch.clone(), daemon.writer.status().last_sequence);
+        daemon.writer.take(order, now)?;
+        if daemon.writer.status().last_sequence > last || !self.ledger.has_new(&batch) {
+            self.ledger.take_commit(ticket, &batch);
+            return Ok(Ok(()));
+        }
+        self.note("refused, the disk is full", &[("ticket", ticket), ("events", batch.len() as u64)]);
+        self.ledger.refuse_commit(ticket, batch.len());
+        let was_full = self.full_until.is_some_and(|until| self.now_ms < until.saturating_add(FULL_LINGERS_MS));
+        Ok(require("events are refused only while the disk is full", was_full, || format!("full until {:?}", self.full_until)))
     }
 
     /// The ledger learns of an order before the writer does.
@@ -334,19 +379,15 @@ impl World {
             return;
         }
         match order {
-            Order::Commit { ticket, batch } => {
-                for proposal in batch {
-                    self.forget_if_forgotten(daemon, proposal);
-                }
-                self.ledger.take_commit(*ticket, batch);
-            }
+            Order::Commit { .. } => {}
             Order::Record(fact) => self.ledger.take_facts(vec![fact.clone()]),
             Order::Operate { facts, .. } => self.ledger.take_facts(facts.clone()),
             Order::Carry { carry, .. } => {
                 self.forget_carried_if_forgotten(daemon, carry);
                 self.ledger.take_carry(carry, daemon.schedule(self.now_ms));
             }
-            Order::Barrier { ticket } => drop(daemon.barriers.insert(*ticket, Some(self.ledger.log.len() as u64))),
+            Order::Blacklist { ticket, change } => self.ledger.take_blacklist(*ticket, change),
+            Order::Barrier { ticket } => drop(daemon.barriers.insert(*ticket, Some(daemon.writer.status().last_sequence))),
             Order::SetIdempotencyWindow { window_ms } => self.ledger.window_ms = *window_ms,
         }
     }
@@ -384,6 +425,12 @@ impl World {
                     daemon.archivist.carried.push_back(load);
                     daemon.tell(Input::Carried(moved), soon_ms);
                 }
+                Answer::Blacklisted { ticket, changed } => {
+                    let expected = self.ledger.expected_changes.remove(&ticket);
+                    require("the Black List is what was answered", self.rotten || expected == Some(changed), || {
+                        format!("{changed} addresses changed, expected {expected:?}")
+                    })?;
+                }
                 Answer::Operated { ticket } => self.operated(daemon, ticket, soon_ms),
                 Answer::AtBarrier { ticket } => {
                     let before = daemon.barriers.remove(&ticket).flatten().unwrap_or(0);
@@ -396,6 +443,12 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Right after a sync, when everything taken is durable and before anybody is answered, however far the view is behind.
+    fn check_blacklist(&mut self, daemon: &Daemon) -> Law {
+        let is_known = !self.rotten && !self.lied && !self.table.is_hurt();
+        if is_known { laws::the_blacklist_is_what_was_answered(&self.ledger, daemon.writer.blacklist()) } else { Ok(()) }
     }
 
     /// An operator's fact is durable; now it takes effect.

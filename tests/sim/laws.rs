@@ -8,6 +8,7 @@ use hookwheel::model::{
     DeliveryKey, EventId, EventTypeName, Locator, NewEvent, Next, OutcomeClass, Project, Proposal, Sequence, Settled, Verdict, Webhook,
     WebhookNumber,
 };
+use hookwheel::store::blacklist::Blacklist;
 use hookwheel::store::fact::{Accepted, Fact};
 use hookwheel::store::journal::reader::{JournalReader, ReadError, ReadFact};
 use hookwheel::store::journal::segment::ScannedFrame;
@@ -16,6 +17,8 @@ use hookwheel::time::UnixMillis;
 use crate::ledger::{Books, Expected, Ledger};
 use crate::medium::SimMedium;
 use crate::mirror::{LaneMirror, Mirror};
+use crate::table::SimTable;
+use crate::workload::everybody;
 
 /// A law that was broken, and how.
 #[derive(Debug)]
@@ -53,6 +56,20 @@ pub(crate) fn made_of(books: &Books, project: &Project, id: &str) -> Vec<usize> 
 /// **The journal is what was asked for**: everything acknowledged, to the byte and in order, and behind it whole batches of what was not acknowledged.
 pub(crate) fn the_journal_is_what_was_asked_for(ledger: &Ledger, journal: &[ScannedFrame]) -> Law {
     ledger.compare(journal).map_err(|what| Broken { law: "the journal is what was asked for", what })
+}
+
+/// **The Black List is what was answered**: whoever is listed by what is durable is found at once with the first reason and time, and nobody else is,
+/// whether the view has it yet or not.
+pub(crate) fn the_blacklist_is_what_was_answered(ledger: &Ledger, blacklist: &Blacklist<SimTable>) -> Law {
+    for name in everybody() {
+        // A table that fails ends the process soon.
+        let Ok(found) = blacklist.find(&name.0, &name.1) else { continue };
+        let listed = ledger.books.blacklist.get(&name);
+        require("the Black List is what was answered", found.as_ref() == listed, || {
+            format!("{name:?} is {found:?}, should be {listed:?}")
+        })?;
+    }
+    Ok(())
 }
 
 /// **Nothing is sent or answered before it is durable**: at that moment the most unlucky loss of power would leave its `Accepted`.
@@ -179,6 +196,7 @@ pub(crate) fn verdicts_are_right(expected: Option<&Vec<Expected>>, settled: &[Se
         Verdict::Duplicate { deliveries } => Expected::Duplicate(deliveries),
         Verdict::Conflict => Expected::Conflict,
         Verdict::NotKept => Expected::NotKept,
+        Verdict::NoRoom => Expected::NoRoom,
     });
     let verdicts = verdicts.collect::<Vec<_>>();
     require("answers are right", expected == Some(&verdicts), || format!("expected {expected:?}, the store said {settled:?}"))
@@ -209,8 +227,17 @@ pub(crate) fn replies_are_right(mirror: &Mirror, events: &[NewEvent], expected: 
             require(law, really == *pending && *max_pending == mirror.max_pending, || format!("{reply:?}, pending are {really}"))
         }
         Reply::Draining => require(law, mirror.draining, || "refused as draining, which it is not".into()),
+        Reply::DiskFull => {
+            let all_refused = expected.is_some_and(|expected| expected.iter().all(|one| *one == Expected::NoRoom));
+            require(law, all_refused, || format!("expected {expected:?}, the client heard that the disk is full"))
+        }
         Reply::TooManyDeliveries { .. } => require(law, false, || format!("{reply:?} to a small batch")),
     }
+}
+
+/// **The view rests while there is no room for it**: sled fails for good when it is written to on a full disk.
+pub(crate) fn the_view_rests_without_room(table: &SimTable) -> Law {
+    require("the view rests while there is no room for it", !table.wrote_without_room(), || "something was written to it".into())
 }
 
 /// **Bytes delivered equal bytes accepted**: what is read for an attempt is the event of that number, made for that webhook.

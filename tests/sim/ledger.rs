@@ -3,14 +3,18 @@
 //! The ledger foretells each fact as an order is given to the writer, and each verdict on a proposal. After a crash the journal must hold everything that
 //! was acknowledged, and behind it a beginning of what was not, in the same order and cut only between batches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use hookwheel::model::blacklist::{Cause, Entry};
 use hookwheel::model::{
-    Attempt, DeliveryKey, DeliveryState, EventId, FieldsHash, Locator, Next, Project, Proposal, Sequence, WebhookNumber,
+    Address, Attempt, DeliveryKey, DeliveryState, EventId, FieldsHash, Locator, Next, Project, Proposal, Sequence, WebhookNumber,
 };
 use hookwheel::store::carry::Carry;
-use hookwheel::store::fact::{Accepted, CancelledDelivery, Carried, CarriedDelivery, CarriedId, Fact, Floor, FloorRaised, WebhookState};
+use hookwheel::store::fact::{
+    Accepted, BlacklistAction, BlacklistChange, CancelledDelivery, Carried, CarriedDelivery, CarriedId, Fact, Floor, FloorRaised,
+    WebhookState,
+};
 use hookwheel::store::journal::segment::ScannedFrame;
 use hookwheel::store::view::keys::{IdHash, id_hash};
 use hookwheel::time::UnixMillis;
@@ -28,6 +32,7 @@ pub(crate) enum Expected {
     Duplicate(u32),
     Conflict,
     NotKept,
+    NoRoom,
 }
 
 /// An event whose id a client chose.
@@ -67,6 +72,7 @@ pub(crate) struct Books {
     /// The names behind the hashes of ids.
     pub(crate) names: HashMap<IdHash, (Project, EventId)>,
     pub(crate) floor: Floor,
+    pub(crate) blacklist: BTreeMap<(Project, Address), Entry>,
     pub(crate) latest: UnixMillis,
 }
 
@@ -78,6 +84,8 @@ pub(crate) struct Ledger {
     pub(crate) acknowledged: usize,
     pub(crate) books: Books,
     pub(crate) expected: HashMap<u64, Vec<Expected>>,
+    /// How many addresses a change of a Black List must change something about.
+    pub(crate) expected_changes: HashMap<u64, usize>,
     pub(crate) window_ms: u64,
     pub(crate) batches: u64,
 }
@@ -98,6 +106,14 @@ impl Books {
                     Next::Dropped => delivery.state = DeliveryState::Dropped,
                 }
             }
+            Fact::Blacklist(BlacklistChange { project, action }) => match action {
+                BlacklistAction::List(entries) => {
+                    self.blacklist.extend(entries.iter().map(|entry| ((project.clone(), entry.address.clone()), entry.clone())));
+                }
+                BlacklistAction::Remove { addresses, .. } => {
+                    self.blacklist.retain(|(of, address), _| of != project || !addresses.contains(address));
+                }
+            },
             Fact::Webhook(state) => drop(self.webhooks.insert(state.number, state.clone())),
             Fact::Cancelled(cancelled) => {
                 self.latest = self.latest.max(cancelled.at);
@@ -119,6 +135,12 @@ impl Books {
 
     fn accepted(&mut self, sequence: Sequence, accepted: &Accepted) {
         self.latest = self.latest.max(accepted.accepted);
+        if let Some(address) = &accepted.blacklisted {
+            let cause =
+                Cause::of_event(&accepted.event_type, &accepted.id).expect("only events of these types are simulated with an address");
+            let entry = Entry { address: address.clone(), since: accepted.accepted, cause };
+            self.blacklist.insert((accepted.project.clone(), address.clone()), entry);
+        }
         let states = [(&accepted.deliveries, DeliveryState::Pending), (&accepted.overflowed, DeliveryState::Dropped)];
         let mut webhooks = Vec::new();
         for (numbers, state) in states {
@@ -141,7 +163,7 @@ impl Books {
 }
 
 impl Ledger {
-    /// The writer is about to take facts, one atomic batch.
+    /// The writer takes, or holds back until there is room, facts of one atomic batch.
     pub(crate) fn take_facts(&mut self, facts: Vec<Fact>) {
         self.batches += 1;
         for fact in facts {
@@ -151,18 +173,30 @@ impl Ledger {
         }
     }
 
-    /// The writer is about to take a commit.
+    /// The writer refused a commit for want of room.
+    pub(crate) fn refuse_commit(&mut self, ticket: u64, events: usize) {
+        self.expected.insert(ticket, vec![Expected::NoRoom; events]);
+    }
+
+    /// Whether something of a commit is new.
+    pub(crate) fn has_new(&self, batch: &[Proposal]) -> bool {
+        let verdicts = self.verdicts(batch);
+        !verdicts.contains(&Expected::Conflict) && verdicts.iter().any(|verdict| matches!(verdict, Expected::New(_)))
+    }
+
+    /// The writer takes a commit.
     pub(crate) fn take_commit(&mut self, ticket: u64, batch: &[Proposal]) {
         let verdicts = self.verdicts(batch);
         let conflict = verdicts.contains(&Expected::Conflict);
         let mut facts = Vec::new();
         let mut expected = Vec::new();
+        let mut listed = self.books.blacklist.keys().cloned().collect::<HashSet<_>>();
         for (proposal, verdict) in batch.iter().zip(verdicts) {
             expected.push(match verdict {
                 Expected::Conflict => Expected::Conflict,
                 _ if conflict => Expected::NotKept,
                 Expected::New(_) => {
-                    facts.push(fact_of(proposal));
+                    facts.push(fact_of(proposal, &mut listed));
                     Expected::New(Sequence((self.log.len() + facts.len()) as u64))
                 }
                 other => other,
@@ -170,6 +204,22 @@ impl Ledger {
         }
         self.expected.insert(ticket, expected);
         self.take_facts(facts);
+    }
+
+    /// The writer is about to take a change of a Black List: who is listed already stays as he is, and who is not can't be removed.
+    pub(crate) fn take_blacklist(&mut self, ticket: u64, change: &BlacklistChange) {
+        let BlacklistChange { project, mut action } = change.clone();
+        let mut seen = HashSet::new();
+        let is_listed = |address: &Address| self.books.blacklist.contains_key(&(project.clone(), address.clone()));
+        match &mut action {
+            BlacklistAction::List(entries) => entries.retain(|entry| !is_listed(&entry.address) && seen.insert(entry.address.clone())),
+            BlacklistAction::Remove { addresses, .. } => addresses.retain(|address| is_listed(address) && seen.insert(address.clone())),
+        }
+        let change = BlacklistChange { project, action };
+        self.expected_changes.insert(ticket, change.count());
+        if change.count() > 0 {
+            self.take_facts(vec![Fact::Blacklist(change)]);
+        }
     }
 
     fn verdicts(&self, batch: &[Proposal]) -> Vec<Expected> {
@@ -193,9 +243,10 @@ impl Ledger {
         verdicts
     }
 
-    /// A sync went well: everything that was taken is acknowledged.
-    pub(crate) fn acknowledge_all(&mut self) {
-        self.acknowledged = self.log.len();
+    /// A sync went well: everything that was written is acknowledged. What waits for room is not.
+    pub(crate) fn acknowledge(&mut self, last_sequence: u64) {
+        // After the journal rotted the ledger is not kept any more.
+        self.acknowledged = usize::try_from(last_sequence).expect("few facts are simulated").min(self.log.len());
     }
 
     /// A process begins with what the journal holds: the beginning of the log that has so many facts.
@@ -203,6 +254,7 @@ impl Ledger {
         self.log.truncate(kept);
         self.acknowledged = kept;
         self.expected.clear();
+        self.expected_changes.clear();
         self.books = Books::default();
         for (index, logged) in self.log.iter().enumerate() {
             self.books.fold(Sequence(index as u64 + 1), &logged.fact);
@@ -247,6 +299,10 @@ impl Ledger {
                 (!ids.is_empty()).then_some(Fact::IdsCarried(ids))
             }
             Carry::Webhook(number) => books.webhooks.get(number).cloned().map(Fact::Webhook),
+            Carry::Listed(project, address) => {
+                let entry = books.blacklist.get(&(project.clone(), address.clone()))?.clone();
+                Some(Fact::Blacklist(BlacklistChange { project: project.clone(), action: BlacklistAction::List(vec![entry]) }))
+            }
             Carry::Floor(floor) => Some(Fact::FloorRaised(FloorRaised { floor: *floor, latest: books.latest, at: now })),
         }
     }
@@ -326,7 +382,7 @@ impl Places {
                     return Err(format!("the event of {wrong:?} lies elsewhere: {:?}", self.0.get(&wrong.key)));
                 }
             }
-            Fact::Webhook(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
+            Fact::Webhook(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
         }
         Ok(())
     }
@@ -343,8 +399,8 @@ fn without_places(fact: &Fact) -> Fact {
     fact
 }
 
-/// The fact that a new event becomes.
-fn fact_of(proposal: &Proposal) -> Fact {
+/// The fact that a new event becomes; it names an address only when that was not listed.
+fn fact_of(proposal: &Proposal, listed: &mut HashSet<(Project, Address)>) -> Fact {
     Fact::Accepted(Accepted {
         id: proposal.id.clone(),
         id_by_client: proposal.id_by_client,
@@ -352,6 +408,7 @@ fn fact_of(proposal: &Proposal) -> Fact {
         project: proposal.project.clone(),
         accepted: proposal.accepted,
         fields_hash: proposal.fields_hash,
+        blacklisted: proposal.blacklisted.clone().filter(|address| listed.insert((proposal.project.clone(), address.clone()))),
         body: Arc::clone(&proposal.body),
         deliveries: proposal.deliveries.clone(),
         overflowed: proposal.overflowed.clone(),

@@ -36,19 +36,25 @@ impl World {
             self.medium.die_after(changes);
         }
         let can_be_kept = !self.table.is_hurt() && !self.medium.is_troubled() && !self.lied;
+        let has_room = self.medium.free_ballast();
         let is_behind_only = can_be_kept && self.table.rows().contains_key(META);
         let options = JournalOptions { segment_size: self.plan.segment_size };
         let table = self.table.clone();
         let open_table = |opening| table.open(opening);
         match recovery::open(Arc::new(self.medium.daemon()), options, open_table, &mut |_| {}) {
-            Ok(recovered) => self.open_doors(recovered, is_behind_only),
-            Err(error) => self.start_failed(&error.to_string()),
+            Ok(recovered) => {
+                // What was written so far was written with the room that the ballast held.
+                self.table.wrote_without_room();
+                self.reached.extend((self.full_until == Some(u64::MAX)).then_some("started on a full disk"));
+                self.open_doors(recovered, is_behind_only)
+            }
+            Err(error) => self.start_failed(&error.to_string(), has_room),
         }
     }
 
-    fn start_failed(&mut self, error: &str) -> Law {
+    fn start_failed(&mut self, error: &str, has_room: bool) -> Law {
         self.remark(&format!("the start failed: {error}"));
-        let is_excused = self.medium.is_dead() || self.medium.is_troubled();
+        let is_excused = self.medium.is_dead() || self.medium.is_troubled() || !has_room;
         require("the store opens", is_excused, || error.to_owned())?;
         self.ended_well = false;
         self.process_ends();
@@ -111,6 +117,7 @@ impl World {
             history: recovered.history,
             places: HashMap::new(),
             spare: None,
+            blacklist_tickets: 0,
             unrecorded: 0,
             archivist: Archivist::new(self.medium.daemon(), &self.plan, self.now_ms),
             started_ms: self.now_ms,
@@ -133,7 +140,7 @@ impl World {
         self.foretell(daemon, &order);
         daemon.writer.take(order, daemon.started)?;
         daemon.writer.sync(&mut Vec::new())?;
-        self.ledger.acknowledge_all();
+        self.ledger.acknowledge(daemon.writer.status().last_sequence);
         Ok(())
     }
 

@@ -21,6 +21,7 @@ mod view;
 mod workload;
 mod world;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -92,6 +93,19 @@ fn fresh_seeds_keep_the_laws() {
 fn fixed_seeds_keep_the_laws() {
     let failures = run_all(1, FIXED_SEEDS);
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+#[test]
+fn the_seeds_reach_a_full_disk_with_all_that_follows() {
+    let mut reached = BTreeSet::new();
+    for seed in 1..=FIXED_SEEDS {
+        let mut world = World::new(seed, Defect::None, false);
+        world.run().unwrap_or_else(|broken| panic!("seed {seed}: {broken:?}"));
+        reached.append(&mut world.reached);
+    }
+    for what in ["refused, the disk is full", "outcomes wait for room", "the view rests", "started on a full disk"] {
+        assert!(reached.contains(what), "no seed came to that: {what}");
+    }
 }
 
 #[test]

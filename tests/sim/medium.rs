@@ -3,7 +3,10 @@
 //! * A file has bytes that reads see (the cache) and bytes that would survive a loss of power. Writing makes pages dirty; a sync carries them over.
 //! * At a loss of power each dirty page is there, missing, or there sector by sector or up to some byte. Names that no directory sync made durable are there or not, each for itself.
 //! * A failed sync has carried over some pages, and others are *clean without having been written*: they can be read, no later sync writes them, and the next loss of power takes them.
+//! * It takes only so much for a while; overwriting what a file has needs no room.
 //! * The process can be made to die inside any call that changes something; the call has happened, or not, or in part.
+
+mod capacity;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hookwheel::store::journal::medium::{Medium, MediumFile};
 
+use self::capacity::Capacity;
 use crate::random::Rng;
 
 const PAGE: usize = 4096;
@@ -53,6 +57,7 @@ struct Disk {
     dead: bool,
     faults_per_million: u64,
     lies: bool,
+    capacity: Capacity,
 }
 
 #[derive(Default)]
@@ -91,6 +96,7 @@ impl SimMedium {
             dead: false,
             faults_per_million: 0,
             lies: false,
+            capacity: Capacity::endless(),
         };
         Self { disk: Arc::new(Mutex::new(disk)), sight: Sight::Daemon }
     }
@@ -403,6 +409,10 @@ impl Medium for SimMedium {
         if fate == Fate::Well { Ok(()) } else { Err(failed()) }
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.lock().free_bytes())
+    }
+
     fn entropy(&self) -> io::Result<u64> {
         Ok(self.lock().rng.next())
     }
@@ -425,6 +435,8 @@ impl MediumFile for SimFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut disk = self.lock();
         let offset = usize::try_from(offset).expect("simulated files are small");
+        let size = disk.inodes.get(&self.inode).ok_or_else(dead)?.cache.len();
+        disk.has_room(size, offset + bytes.len())?;
         let fate = disk.fate(true, false).ok_or_else(dead)?;
         let count = if fate == Fate::Well { bytes.len() } else { disk.rng.index(bytes.len() + 1) };
         disk.inodes.get_mut(&self.inode).ok_or_else(dead)?.write(&bytes[..count], offset);

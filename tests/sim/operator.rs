@@ -1,11 +1,13 @@
 //! What operators do: reload, pause, resume, remove, stop. They never touch a delivery.
 
-use hookwheel::model::{Pause, PauseReason, WebhookNumber};
+use hookwheel::model::blacklist::{Cause, Entry};
+use hookwheel::model::{Pause, PauseReason, Remark, WebhookNumber};
+use hookwheel::store::fact::{BlacklistAction, BlacklistChange};
 use hookwheel::store::writer::Order;
 
 use crate::hallway::{Daemon, Operation};
 use crate::laws::Law;
-use crate::workload::{HOUR, MINUTE, change, webhook};
+use crate::workload::{HOUR, MINUTE, address, change, project, webhook};
 use crate::world::{Happening, World};
 
 impl World {
@@ -80,7 +82,7 @@ impl World {
         }
         let number = *self.rng.pick(&numbers);
         let now = daemon.schedule(self.now_ms);
-        match self.rng.below(9) {
+        match self.rng.below(11) {
             0..=2 => {
                 self.note("reload", &[]);
                 let facts = daemon.office.take_over(&self.definitions, now);
@@ -107,8 +109,25 @@ impl World {
                 self.plan.idempotency_window_ms = self.plan.idempotency_window_ms.min(self.rng.between(MINUTE, 24 * HOUR));
                 daemon.order(Order::SetIdempotencyWindow { window_ms: self.plan.idempotency_window_ms }, self.now_ms);
             }
+            8..=10 => self.change_blacklist(daemon),
             _ => {}
         }
+    }
+
+    fn change_blacklist(&mut self, daemon: &mut Daemon) {
+        let now = daemon.schedule(self.now_ms);
+        let project = project(&mut self.rng);
+        let addresses = (0..self.rng.between(1, 4)).map(|_| address(&mut self.rng)).collect::<Vec<_>>();
+        let by = Remark::parse("somebody").expect("it is one line");
+        let entry = |address| Entry { address, since: now, cause: Cause::Operator { by: by.clone(), note: None } };
+        let action = match self.rng.one_in(2) {
+            true => BlacklistAction::List(addresses.into_iter().map(entry).collect()),
+            false => BlacklistAction::Remove { at: now, by: "somebody".into(), addresses },
+        };
+        daemon.blacklist_tickets += 1;
+        let change = BlacklistChange { project, action };
+        self.note("a Black List is changed", &[("addresses", change.count() as u64)]);
+        daemon.order(Order::Blacklist { ticket: daemon.blacklist_tickets, change }, self.now_ms);
     }
 
     fn pause(&mut self, daemon: &mut Daemon, number: WebhookNumber, pause: Option<Pause>) {

@@ -33,6 +33,8 @@ pub(crate) struct TableDisk {
     /// The simulator hurt it, so that a rebuild is called for.
     hurt: bool,
     faults_per_million: u64,
+    /// Something was written to it while its disk had no room.
+    wrote_without_room: bool,
 }
 
 /// An open table.
@@ -52,6 +54,7 @@ impl SimTable {
             broken: false,
             hurt: false,
             faults_per_million: 0,
+            wrote_without_room: false,
         })))
     }
 
@@ -79,6 +82,11 @@ impl SimTable {
     /// A checkpoint, with its error as the store knows it.
     pub(crate) fn checkpoint_as_the_daemon_does(&self) -> Result<(), StoreError> {
         Ok(self.checkpoint()?)
+    }
+
+    /// Whether something was written to it while its disk had no room, since this was asked last.
+    pub(crate) fn wrote_without_room(&self) -> bool {
+        std::mem::take(&mut self.lock().wrote_without_room)
     }
 
     /// The daemon notes that the table failed.
@@ -192,6 +200,7 @@ impl Table for SimTable {
 
     fn apply(&self, batch: &[Row]) -> Result<(), TableError> {
         let mut disk = self.lock();
+        disk.wrote_without_room |= disk.medium.is_starved();
         let outcome = disk.check();
         let dies = outcome.is_ok() && disk.medium.dies_now();
         if (outcome.is_ok() && !dies) || disk.rng.one_in(2) {

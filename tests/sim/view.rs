@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use hookwheel::model::{DeliveryKey, DeliveryState, Locator, Next};
-use hookwheel::store::fact::{Accepted, CarriedId, Fact, Floor};
+use hookwheel::model::blacklist::Cause;
+use hookwheel::model::{Address, DeliveryKey, DeliveryState, Locator, Next, Project};
+use hookwheel::store::fact::{Accepted, BlacklistAction, BlacklistChange, CarriedId, Fact, Floor};
 use hookwheel::store::history::History;
 use hookwheel::store::journal::frame::encode_fact;
 use hookwheel::store::journal::medium::Medium;
 use hookwheel::store::journal::reader::JournalReader;
 use hookwheel::store::journal::segment::{Scanned, ScannedFrame, parse_file_name};
 use hookwheel::store::timeline;
-use hookwheel::store::view::keys::{self, IdempotencyRow, Meta, QueueRow};
+use hookwheel::store::view::keys::{self, BlacklistRow, IdempotencyRow, Meta, QueueRow};
 use hookwheel::time::UnixMillis;
 
 use crate::laws::{Broken, Law, require};
@@ -80,7 +81,7 @@ pub(crate) fn what_is_readable_is_kept(journal: &[ScannedFrame], rows: &Rows, to
             Fact::Carried(carried) => {
                 pending.extend(carried.deliveries.iter().map(|one| DeliveryKey { sequence: carried.sequence, webhook: one.webhook }));
             }
-            Fact::Attempted(_) | Fact::Webhook(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
+            Fact::Attempted(_) | Fact::Webhook(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
         }
     }
     let (from, to) = keys::queue_range();
@@ -100,7 +101,7 @@ pub(crate) fn what_is_readable_is_kept(journal: &[ScannedFrame], rows: &Rows, to
 }
 
 /// **The view equals the fold of the journal**, row by row; only ids older than the window may be there or not.
-/// A table that was hurt is excused where nobody has looked yet: at its ids.
+/// A table that was hurt is excused where nobody has looked yet: at its ids and its Black Lists.
 pub(crate) fn the_view_equals_the_fold(journal: &[ScannedFrame], table: &SimTable, now: UnixMillis, window_ms: u64) -> Law {
     let law = "the view equals the fold of the journal";
     let (rows, is_hurt) = (&table.rows(), table.is_hurt());
@@ -125,7 +126,7 @@ pub(crate) fn the_view_equals_the_fold(journal: &[ScannedFrame], table: &SimTabl
     require(law, stranger.is_none(), || {
         format!("a fact names a delivery that nobody knows, at {stranger:?}; the journal begins in segment {first}")
     })?;
-    let is_excused = |key: &[u8]| is_hurt && matches!(key.first(), Some(b'i' | b'x'));
+    let is_excused = |key: &[u8]| is_hurt && matches!(key.first(), Some(b'i' | b'x' | b'b'));
     for (key, value) in expected.rows.iter().filter(|(key, _)| !is_excused(key)) {
         require(law, rows.get(key) == Some(value), || format!("row {key:?} should be {value:?}, is {:?}", rows.get(key)))?;
     }
@@ -167,6 +168,11 @@ pub(crate) fn what_is_live_survives(books: &Books, journal: &[ScannedFrame], now
         let key = keys::webhook_key(*number);
         let value = keys::seal(&key, encode_fact(&Fact::Webhook(state.clone())));
         require(law, kept.rows.get(&key) == Some(&value), || format!("webhook {} is {state:?}", number.0))?;
+    }
+    for ((project, address), entry) in &books.blacklist {
+        let key = keys::blacklist_key(project, address);
+        let value = BlacklistRow { since: entry.since, cause: entry.cause.clone() }.to_value(&key);
+        require(law, kept.rows.get(&key) == Some(&value), || format!("{address} of {project} is listed: {entry:?}"))?;
     }
     Ok(())
 }
@@ -256,7 +262,23 @@ impl Expected {
                 self.latest = self.latest.max(raised.latest).max(raised.at);
                 self.floor = raised.floor;
             }
+            Fact::Blacklist(BlacklistChange { project, action }) => match action {
+                BlacklistAction::List(entries) => {
+                    entries.iter().for_each(|entry| self.listed(project, &entry.address, entry.since, &entry.cause));
+                }
+                BlacklistAction::Remove { addresses, .. } => {
+                    for address in addresses {
+                        self.rows.remove(&keys::blacklist_key(project, address));
+                    }
+                }
+            },
         }
+    }
+
+    fn listed(&mut self, project: &Project, address: &Address, since: UnixMillis, cause: &Cause) {
+        let key = keys::blacklist_key(project, address);
+        let value = BlacklistRow { since, cause: cause.clone() }.to_value(&key);
+        self.rows.insert(key, value);
     }
 
     fn accepted(&mut self, frame: &ScannedFrame, accepted: &Accepted) {
@@ -264,6 +286,9 @@ impl Expected {
         for webhook in &accepted.deliveries {
             let row = QueueRow { body: frame.locator, last_attempt: None, attempts: 0, round: 1 };
             self.queue.insert(DeliveryKey { sequence: frame.sequence, webhook: *webhook }, (accepted.accepted, row));
+        }
+        if let (Some(address), Some(cause)) = (&accepted.blacklisted, Cause::of_event(&accepted.event_type, &accepted.id)) {
+            self.listed(&accepted.project, address, accepted.accepted, &cause);
         }
         if accepted.id_by_client {
             let hash = keys::id_hash(&accepted.project, &accepted.id);

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use hookwheel::model::blacklist::Reason;
 use hookwheel::model::{
-    EventId, EventTypeName, NewEvent, Origin, Project, Rate, RetrySchedule, RetryStep, Selector, SuccessRule, WebhookId, WebhookSpec,
+    Address, EventId, EventTypeName, NewEvent, Origin, Project, Rate, RetrySchedule, RetryStep, Selector, SuccessRule, WebhookId,
+    WebhookSpec,
 };
 
 use crate::random::{Rng, mix};
@@ -12,8 +14,15 @@ pub(crate) const MINUTE: u64 = 60_000;
 pub(crate) const HOUR: u64 = 60 * MINUTE;
 
 const PROJECTS: [&str; 3] = ["shop.example.com", "news.example.org", "müller-bücher.example"];
-const TYPES: [&str; 5] =
-    ["email.status.delivered", "email.status.bounced", "email.message.read", "sms.status.delivered", "sms.message.clicked"];
+const TYPES: [&str; 6] = [
+    "email.status.delivered",
+    "email.status.bounced",
+    "email.contact.list_unsubscribed",
+    "email.message.read",
+    "sms.status.delivered",
+    "sms.message.clicked",
+];
+const ADDRESSES: [&str; 4] = ["a@example.com", "b@example.com", "用户@müller.example", "\"a b\"@example.com"];
 const SELECTORS: [&str; 6] = ["*", "*", "email.*", "*.status.delivered", "sms.*", "email.status.bounced"];
 
 /// What a seed stands for.
@@ -37,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) power_percent: u64,
     /// From one time of disk errors to the next, on average.
     pub(crate) trouble_every_ms: u64,
+    /// From one time of a full disk to the next, on average.
+    pub(crate) fills_every_ms: u64,
     /// How many of a hundred sudden ends hurt the table.
     pub(crate) hurt_percent: u64,
     /// From one thing that the operator does to the next, on average.
@@ -58,7 +69,7 @@ impl Plan {
         let (crash_every_ms, trouble_every_ms) = (often(rng), often(rng).max(15 * MINUTE));
         let lies = rng.one_in(12);
         let webhooks = (0..rng.between(2, 6)).map(|number| webhook(rng, number)).collect();
-        let segment_size = *rng.pick(&[64 * 1024, 64 * 1024, 96 * 1024, 256 * 1024]);
+        let segment_size = *rng.pick(&[40 * 1024, 64 * 1024, 96 * 1024, 256 * 1024]);
         Self {
             active_ms,
             segment_size,
@@ -72,6 +83,7 @@ impl Plan {
             crash_every_ms,
             power_percent: *rng.pick(&[0, 50, 50, 100]),
             trouble_every_ms,
+            fills_every_ms: often(rng),
             hurt_percent: *rng.pick(&[0, 0, 15, 50]),
             operator_every_ms: rng.between(5 * MINUTE, HOUR),
             mood_every_ms: rng.between(MINUTE, HOUR),
@@ -133,6 +145,7 @@ pub(crate) fn event(rng: &mut Rng, id: &str, id_by_client: bool, told_at: u64) -
     let size = if rng.one_in(12) { rng.index(6000) } else { rng.index(200) };
     let content = rng.next();
     let body = body_of(&event_type, content, told_at, size);
+    let blacklisted = Reason::of_type(&event_type).filter(|_| rng.percent(80)).map(|_| address(rng));
     NewEvent {
         id: EventId::parse(id).expect("it has the form of an id"),
         id_by_client,
@@ -140,6 +153,7 @@ pub(crate) fn event(rng: &mut Rng, id: &str, id_by_client: bool, told_at: u64) -
         project,
         body,
         fields_hash: hash_of(content),
+        blacklisted,
     }
 }
 
@@ -152,7 +166,18 @@ pub(crate) fn told_again(rng: &mut Rng, event: &NewEvent, other_content: bool, t
     NewEvent { body: body_of(&event.event_type, content, told_at, 30), fields_hash: hash_of(content), ..event.clone() }
 }
 
-fn project(rng: &mut Rng) -> Project {
+/// Everybody who may be on a Black List.
+pub(crate) fn everybody() -> Vec<(Project, Address)> {
+    let projects = PROJECTS.map(|project| Project::parse(project).expect("these are projects"));
+    let addresses = ADDRESSES.map(|address| Address::parse(address).expect("these are addresses"));
+    projects.iter().flat_map(|project| addresses.iter().map(|address| (project.clone(), address.clone()))).collect()
+}
+
+pub(crate) fn address(rng: &mut Rng) -> Address {
+    Address::parse(rng.pick::<&str>(&ADDRESSES)).expect("these are addresses")
+}
+
+pub(crate) fn project(rng: &mut Rng) -> Project {
     Project::parse(rng.pick::<&str>(&PROJECTS)).expect("these are projects")
 }
 

@@ -1,7 +1,7 @@
 //! The world of one seed: virtual time, and everything that happens in it, one thing after the other. It never looks at a real clock.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 use hookwheel::model::{DeliveryKey, Locator, Outcome, Project, WebhookId, WebhookNumber, WebhookSpec};
 use hookwheel::time::UnixMillis;
@@ -59,6 +59,8 @@ pub(crate) enum Happening {
     PlanDeath,
     Trouble,
     TroubleEnds,
+    DiskFills,
+    DiskHasRoom,
     DiskBeginsToLie,
     Start,
     /// The view is not brought up for a while.
@@ -105,6 +107,10 @@ pub(crate) struct World {
     pub(crate) lied: bool,
     /// The journal rotted: from then on the ledger knows nothing for sure.
     pub(crate) rotten: bool,
+    /// Until when the disk was full the last time.
+    pub(crate) full_until: Option<u64>,
+    /// What came about, so that a test can say that the seeds reach it.
+    pub(crate) reached: BTreeSet<&'static str>,
     /// Nothing goes wrong any more.
     pub(crate) is_calm: bool,
     happenings: BinaryHeap<Reverse<Planned>>,
@@ -162,6 +168,8 @@ impl World {
             ended_well: true,
             lied: false,
             rotten: false,
+            full_until: None,
+            reached: BTreeSet::new(),
             is_calm: false,
             happenings: BinaryHeap::new(),
             planned: 0,
@@ -212,6 +220,7 @@ impl World {
     }
 
     pub(crate) fn note(&mut self, what: &'static str, fields: &[Field]) {
+        self.reached.insert(what);
         self.trace.note(self.now_ms, what, fields);
     }
 
@@ -233,6 +242,7 @@ impl World {
             (self.plan.crash_every_ms, Happening::SuddenEnd),
             (self.plan.crash_every_ms, Happening::PlanDeath),
             (self.plan.trouble_every_ms, Happening::Trouble),
+            (self.plan.fills_every_ms, Happening::DiskFills),
             (20 * MINUTE, Happening::Lull),
         ] {
             let delay_ms = self.around(mean_ms);
@@ -275,6 +285,7 @@ impl World {
             Happening::AttemptEnds { incarnation, key, body, outcome } => self.attempt_ends(incarnation, key, body, outcome)?,
             Happening::Start => self.start()?,
             Happening::TroubleEnds => self.set_trouble(0),
+            Happening::DiskHasRoom => self.disk_has_room(),
             _ if self.is_calm => {}
             Happening::Operator => self.operator()?,
             Happening::OperatorActs => self.operator_acts()?,
@@ -298,6 +309,7 @@ impl World {
                 self.plan_in(lasts_ms, Happening::TroubleEnds);
                 self.plan_in(lasts_ms + delay_ms, Happening::Trouble);
             }
+            Happening::DiskFills => self.disk_fills(),
             Happening::DiskBeginsToLie => self.disk_begins_to_lie(),
             Happening::Lull => self.lull(),
         }
@@ -308,6 +320,29 @@ impl World {
         self.note("disk errors per million", &[("rate", per_million)]);
         self.medium.set_faults(per_million);
         self.table.set_faults(per_million / 4);
+    }
+
+    /// Somebody fills the disk, sometimes to the last byte.
+    fn disk_fills(&mut self) {
+        let (room, starved) = (self.rng.below(2 * self.plan.segment_size), self.rng.one_in(3));
+        self.note("the disk is full", &[("room", room), ("starved", starved.into())]);
+        self.medium.fill(room, self.plan.segment_size, starved);
+        self.full_until = Some(u64::MAX);
+        // What is accepted into the last segments has more outcomes than the reserve takes.
+        for _ in 0..self.rng.below(60) {
+            self.publish_something();
+        }
+        let (lasts_ms, delay_ms) = (self.around(HOUR), self.around(self.plan.fills_every_ms));
+        self.plan_in(lasts_ms, Happening::DiskHasRoom);
+        self.plan_in(lasts_ms + delay_ms, Happening::DiskFills);
+    }
+
+    fn disk_has_room(&mut self) {
+        self.note("the disk has room again", &[]);
+        self.medium.make_room();
+        if self.full_until == Some(u64::MAX) {
+            self.full_until = Some(self.now_ms);
+        }
     }
 
     fn mood_changes(&mut self) {
@@ -330,6 +365,7 @@ impl World {
         }
         self.is_calm = true;
         self.set_trouble(0);
+        self.disk_has_room();
         self.medium.never_die();
         for mood in self.moods.values_mut() {
             *mood = Mood::Well;

@@ -1,24 +1,23 @@
 //! `emit`: posts one event, or a file of them in order. It never reads ahead more than one request, and never gives up silently.
 
-mod batches;
 mod sending;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::Duration;
 
 use hyper::body::Bytes;
-use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use self::batches::Batches;
-use self::sending::{Post, Totals, send_all, send_one};
+use self::sending::{Totals, send_all, send_one};
 use super::Output;
 use super::arguments::Emit;
-use super::client::{Answer, Body, Client, NoAnswer};
+use super::batches::Batches;
+use super::client::{Body, Client};
 use super::failure::Failure;
+use super::posting::{Daemon, Source, progress_bar};
 use super::screen::{Screen, Tone};
 use super::text::counted;
 use crate::limits::EVENT_SIZE_MAX;
@@ -48,8 +47,7 @@ pub(super) fn emit(arguments: &Emit, daemon: &Client, output: &mut Output<'_>) -
             let (id, timestamp) = (arguments.id.as_ref(), arguments.timestamp.as_deref());
             let event = Event { event_type, project, id, timestamp, data };
             let json = serde_json::to_vec(&event).map_err(|error| Failure::Refused(format!("can't write the event as JSON: {error}")))?;
-            let mut post = Daemon { client: daemon, bar: ProgressBar::hidden(), output: &mut *output };
-            let published = send_one(&mut post, &Body::Json(Bytes::from(json)))?;
+            let published = send_one(&mut post(daemon, ProgressBar::hidden(), output), &Body::Json(Bytes::from(json)))?;
             output.show(&published, |published, screen| render_published(published, &event, screen))
         }
         _ => Err(Failure::Usage("say which event: TYPE and --project, or --file".into())),
@@ -57,65 +55,14 @@ pub(super) fn emit(arguments: &Emit, daemon: &Client, output: &mut Output<'_>) -
 }
 
 fn emit_file(path: &Path, from_line: u64, daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
-    let name = path.display().to_string();
-    let totals = if path == Path::new("-") {
-        let mut post = Daemon { client: daemon, bar: progress(None), output: &mut *output };
-        send_all(&mut post, "standard input", &mut Batches::new(io::stdin().lock(), true, from_line))?
-    } else {
-        let cannot = |error: io::Error| Failure::Refused(format!("can't read {name}: {error}"));
-        let file = File::open(path).map_err(cannot)?;
-        let metadata = file.metadata().map_err(cannot)?;
-        if metadata.is_dir() {
-            return Err(Failure::Refused(format!("can't read {name}: it is a directory")));
-        }
-        let bar = progress(metadata.is_file().then_some(metadata.len()));
-        let mut post = Daemon { client: daemon, bar, output: &mut *output };
-        send_all(&mut post, &name, &mut Batches::new(file, !metadata.is_file(), from_line))?
-    };
+    let Source { name, reader, size } = Source::open(path)?;
+    let mut batches = Batches::new(reader, size.is_none(), from_line);
+    let totals = send_all(&mut post(daemon, progress_bar(size), output), &name, &mut batches)?;
     output.show(&totals, render_totals)
 }
 
-/// A daemon to post to, with the bar that shows how far it got.
-struct Daemon<'a, 'b> {
-    client: &'a Client,
-    bar: ProgressBar,
-    output: &'a mut Output<'b>,
-}
-
-impl Post for Daemon<'_, '_> {
-    fn post(&mut self, body: Body) -> Result<Answer, NoAnswer> {
-        self.client.call(hyper::Method::POST, "/v1/events", Some(body))
-    }
-
-    fn failure(&self, no_answer: NoAnswer) -> Failure {
-        self.client.failure(no_answer)
-    }
-
-    fn wait(&mut self, seconds: u64, why: Option<&str>) {
-        if let Some(why) = why {
-            self.bar.suspend(|| self.output.remark(why));
-        }
-        self.client.sleep(seconds);
-    }
-
-    fn progress(&mut self, read_bytes: u64, totals: &Totals) {
-        self.bar.set_position(read_bytes);
-        self.bar.set_message(counted(totals.accepted + totals.duplicates, "event", "events"));
-    }
-}
-
-/// A bar on stderr when that is a terminal; nothing otherwise. It is gone when it is dropped.
-fn progress(size: Option<u64>) -> ProgressBar {
-    let bar = size.map_or_else(ProgressBar::new_spinner, ProgressBar::new).with_finish(ProgressFinish::AndClear);
-    let template = match size {
-        Some(_) => "{bar:40} {binary_bytes}/{binary_total_bytes}  {msg}  {eta} left",
-        None => "{spinner} {binary_bytes}  {msg}  {elapsed}",
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
+fn post<'a, 'b>(client: &'a Client, bar: ProgressBar, output: &'a mut Output<'b>) -> Daemon<'a, 'b> {
+    Daemon { client, path: "/v1/events", nouns: ["event", "events"], bar, output }
 }
 
 /// `--data`: the JSON itself, `@FILE`, or `-` for standard input.

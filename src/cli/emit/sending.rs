@@ -1,29 +1,20 @@
-//! Posting batch after batch: waiting for a busy daemon, naming every bad line, saying where to go on. It never sends a line twice by itself.
+//! Posting events batch after batch: naming every bad line, saying where to go on. It never sends a line twice by itself.
 
 use std::io::Read;
 
-use hyper::StatusCode;
 use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::batches::{Batch, Batches, Unreadable};
-use crate::cli::client::{Answer, Body, NoAnswer, Problem};
+use crate::cli::batches::{Batch, Batches, Unreadable, bad_lines};
+use crate::cli::client::Body;
 use crate::cli::failure::Failure;
-use crate::cli::text::{counted, span};
-use crate::limits::EMIT_WAIT_MAX_S;
+use crate::cli::posting::{Post, patiently};
+use crate::cli::text::counted;
 use crate::model::report::PublishedEvent;
 
-/// Who is posted to; a stand-in in tests.
-pub(super) trait Post {
-    /// Posts a body.
-    fn post(&mut self, body: Body) -> Result<Answer, NoAnswer>;
-    /// The failure of a post without an answer.
-    fn failure(&self, no_answer: NoAnswer) -> Failure;
-    /// Waits, and says why when there is something to say.
-    fn wait(&mut self, seconds: u64, why: Option<&str>);
-    /// Told after each batch.
-    fn progress(&mut self, read_bytes: u64, totals: &Totals);
-}
+/// What is said when nobody knows whether a request arrived.
+const WHEN_UNCLEAR: &str =
+    "events with an \"id\" may be sent again safely: what was accepted is recognized; those without would be accepted twice";
 
 /// What became of the events so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -58,7 +49,7 @@ struct BatchAnswer {
 /// # Errors
 /// Refused, or not reached.
 pub(super) fn send_one(post: &mut impl Post, body: &Body) -> Result<PublishedEvent, Failure> {
-    patiently(post, body)?.read()
+    patiently(post, body, WHEN_UNCLEAR)?.read()
 }
 
 /// Posts every line of the file called `name`, in order.
@@ -79,14 +70,15 @@ pub(super) fn send_all(post: &mut impl Post, name: &str, batches: &mut Batches<i
             }
         };
         send(post, name, &batch, &totals)?.iter().for_each(|event| totals.add(event));
-        post.progress(batch.read_bytes, &totals);
+        post.progress(batch.read_bytes, totals.accepted + totals.duplicates);
     }
 }
 
 fn send(post: &mut impl Post, name: &str, batch: &Batch, before: &Totals) -> Result<Vec<PublishedEvent>, Failure> {
     let (first, last) = (batch.lines.first().copied().unwrap_or(1), batch.lines.last().copied().unwrap_or(1));
     let go_on_here = || go_on(first, before);
-    let answer = patiently(post, &Body::Lines(Bytes::copy_from_slice(&batch.body))).map_err(|failure| failure.and(&go_on_here()))?;
+    let answer =
+        patiently(post, &Body::Lines(Bytes::copy_from_slice(&batch.body)), WHEN_UNCLEAR).map_err(|failure| failure.and(&go_on_here()))?;
     if answer.status.is_success() {
         let accepted = || format!("lines {first} to {last} were accepted all the same; go on with --from-line {}", last + 1);
         return Ok(answer.read::<BatchAnswer>().map_err(|failure| failure.and(&accepted()))?.events);
@@ -98,47 +90,6 @@ fn send(post: &mut impl Post, name: &str, batch: &Batch, before: &Totals) -> Res
     let count = counted(problem.errors.len() as u64, "bad line", "bad lines");
     let headline = format!("{count}: nothing of lines {first} to {last} of {name} was accepted\n{}", bad_lines(name, batch, &problem));
     Err(Failure::Refused(headline).and(&go_on_here()))
-}
-
-/// Posts, and posts again as long as the daemon says when to.
-fn patiently(post: &mut impl Post, body: &Body) -> Result<Answer, Failure> {
-    let mut waited_s = 0;
-    loop {
-        // Cloning a body is cloning a reference to its bytes.
-        let answer = post.post(body.clone()).map_err(|no_answer| lost(post, no_answer))?;
-        let busy = matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-        let Some(asked_s) = answer.retry_after_s.filter(|_| busy) else { return Ok(answer) };
-        let wait_s = asked_s.max(1);
-        if waited_s + wait_s > EMIT_WAIT_MAX_S {
-            let waited = span(waited_s * 1000);
-            return Err(Failure::Refused(format!(
-                "{}\nthe daemon is still busy after {waited}, and asks for {wait_s} s more",
-                answer.complaint()
-            )));
-        }
-        let why = format!("{}; waiting, up to {} in all", answer.complaint(), span(EMIT_WAIT_MAX_S * 1000));
-        post.wait(wait_s, Some(why.as_str()).filter(|_| waited_s == 0));
-        waited_s += wait_s;
-    }
-}
-
-fn lost(post: &impl Post, no_answer: NoAnswer) -> Failure {
-    let unclear = matches!(no_answer, NoAnswer::Unclear(_));
-    let failure = post.failure(no_answer);
-    if unclear {
-        return failure
-            .and("events with an \"id\" may be sent again safely: what was accepted is recognized; those without would be accepted twice");
-    }
-    failure
-}
-
-/// `path:line: message`, so that editors find the line.
-fn bad_lines(name: &str, batch: &Batch, problem: &Problem) -> String {
-    let lines = problem.errors.iter().map(|bad| match batch.lines.get(bad.index) {
-        Some(line) => format!("{name}:{line}: {}", bad.message),
-        None => format!("{name}: {}", bad.message),
-    });
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn so_far(totals: &Totals) -> String {
@@ -157,9 +108,12 @@ fn go_on(line: u64, totals: &Totals) -> String {
 mod tests {
     use std::collections::VecDeque;
 
+    use hyper::StatusCode;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::cli::client::{Answer, NoAnswer};
+    use crate::limits::EMIT_WAIT_MAX_S;
 
     /// Answers what it was told to, and remembers what it was asked.
     #[derive(Default)]
@@ -195,7 +149,7 @@ mod tests {
             self.waits.push((seconds, why.is_some()));
         }
 
-        fn progress(&mut self, _read_bytes: u64, _totals: &Totals) {}
+        fn progress(&mut self, _read_bytes: u64, _done: u64) {}
     }
 
     fn accepted(count: usize) -> (u16, Option<u64>, Value) {

@@ -7,11 +7,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::limits;
+use crate::model::blacklist::{BlacklistPage, Cause, Entry, Imported};
 use crate::model::report::{
-    DeliveryDetail, DeliveryFilter, DeliveryPage, DeliverySummary, Explanation, PublishedEvent, ReloadReport, Status, WebhookDetail,
-    WebhookSummary,
+    BlacklistQuery, DeliveryDetail, DeliveryFilter, DeliveryPage, DeliverySummary, Explanation, PublishedEvent, ReloadReport, Status,
+    WebhookDetail, WebhookSummary,
 };
-use crate::model::{Catalog, DeliveryId, DeliveryState, EventId, EventTypeName, NewEvent, Origin, Project, Token, WebhookId};
+use crate::model::{
+    Address, Catalog, DeliveryId, DeliveryState, EventId, EventTypeName, NewEvent, Origin, Project, Remark, Token, WebhookId,
+};
 use crate::server::events::BodyBudget;
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::metrics::Metrics;
@@ -177,9 +180,37 @@ impl Hallway for House {
         self.answer(question, Explanation { event_type, project, webhooks: Vec::new() })
     }
 
+    async fn blacklist(&self, project: Project, query: BlacklistQuery) -> Result<BlacklistPage, Refusal> {
+        let entries = vec![blacklisted("a@example.com"), blacklisted("b@example.com")];
+        let next = entries.last().map(|entry| entry.address.clone());
+        self.answer(format!("blacklist {project} {}", serde_json::to_string(&query).unwrap()), BlacklistPage { entries, next })
+    }
+
+    async fn blacklist_entry(&self, project: Project, address: Address) -> Result<Entry, Refusal> {
+        self.answer(format!("blacklisted {project} {}", address.as_str()), blacklisted(address.as_str()))
+    }
+
+    async fn blacklist_import(&self, project: Project, entries: Vec<Entry>) -> Result<Imported, Refusal> {
+        let lines = entries.iter().map(|entry| serde_json::to_value(entry).unwrap()).map(|mut entry| {
+            entry.as_object_mut().unwrap().remove("since");
+            entry.to_string()
+        });
+        let question = format!("blacklist {} in {project}", lines.collect::<Vec<_>>().join(" "));
+        self.answer(question, Imported { listed: entries.len() as u64, known: 0 })
+    }
+
+    async fn blacklist_remove(&self, project: Project, address: Address, by: Remark) -> Result<(), Refusal> {
+        self.answer(format!("remove {} of {project} by {}", address.as_str(), by.as_str()), ())
+    }
+
     async fn reload(&self, dry_run: bool, by: String) -> Result<ReloadReport, Refusal> {
         self.answer(format!("reload dry_run={dry_run} by {by}"), ReloadReport { dry_run, ..ReloadReport::default() })
     }
+}
+
+fn blacklisted(address: &str) -> Entry {
+    let cause = Cause::Bounced { event: Some(EventId::parse("e1").unwrap()) };
+    Entry { address: Address::parse(address).unwrap(), since: UnixMillis(0), cause }
 }
 
 /// What became of an event, with two deliveries.

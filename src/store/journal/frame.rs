@@ -16,6 +16,7 @@
 //! The payload is a record in bincode's standard encoding. Records are mirror types: they change only with the version byte, whatever becomes of the types
 //! that the rest of the program uses.
 
+mod blacklist;
 mod carried;
 
 use std::sync::Arc;
@@ -23,12 +24,13 @@ use std::sync::Arc;
 use bincode::config::{Configuration, LittleEndian, Varint};
 use bincode::{BorrowDecode, Encode};
 
+use self::blacklist::EntryRecord;
 use self::carried::{CarriedIdRecord, CarriedRecord, FloorRecord};
 use crate::model::{
-    Attempt, DeliveryKey, EventId, EventTypeName, Locator, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes, Project,
-    Secret, Sequence, WebhookId, WebhookNumber,
+    Address, Attempt, DeliveryKey, EventId, EventTypeName, Locator, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes,
+    Project, Secret, Sequence, WebhookId, WebhookNumber,
 };
-use crate::store::fact::{Accepted, Attempted, Cancelled, CancelledDelivery, Fact, WebhookState};
+use crate::store::fact::{Accepted, Attempted, BlacklistAction, BlacklistChange, Cancelled, CancelledDelivery, Fact, WebhookState};
 use crate::time::UnixMillis;
 
 /// Bytes of a frame's header.
@@ -210,6 +212,7 @@ enum Record<'a> {
         project: &'a str,
         accepted: u64,
         fields_hash: [u8; 16],
+        blacklisted: Option<&'a str>,
         body: &'a [u8],
         deliveries: Vec<u32>,
         overflowed: Vec<u32>,
@@ -238,6 +241,16 @@ enum Record<'a> {
         at: u64,
         by: &'a str,
         deliveries: Vec<([u8; 12], u64, (u32, u32))>,
+    },
+    Listed {
+        project: &'a str,
+        entries: Vec<EntryRecord<'a>>,
+    },
+    Unlisted {
+        project: &'a str,
+        at: u64,
+        by: &'a str,
+        addresses: Vec<&'a str>,
     },
     Carried(CarriedRecord<'a>),
     IdsCarried(Vec<CarriedIdRecord>),
@@ -283,6 +296,7 @@ impl<'a> Record<'a> {
                 project: accepted.project.as_str(),
                 accepted: accepted.accepted.0,
                 fields_hash: accepted.fields_hash,
+                blacklisted: accepted.blacklisted.as_ref().map(Address::as_str),
                 body: &accepted.body,
                 deliveries: accepted.deliveries.iter().map(|webhook| webhook.0).collect(),
                 overflowed: accepted.overflowed.iter().map(|webhook| webhook.0).collect(),
@@ -311,6 +325,14 @@ impl<'a> Record<'a> {
                 let row = |one: &CancelledDelivery| (one.key.to_bytes(), one.due.0, pair(one.body));
                 Self::Cancelled { at: at.0, by, deliveries: deliveries.iter().map(row).collect() }
             }
+            Fact::Blacklist(BlacklistChange { project, action }) => match action {
+                BlacklistAction::List(entries) => {
+                    Self::Listed { project: project.as_str(), entries: entries.iter().map(EntryRecord::of).collect() }
+                }
+                BlacklistAction::Remove { at, by, addresses } => {
+                    Self::Unlisted { project: project.as_str(), at: at.0, by, addresses: addresses.iter().map(Address::as_str).collect() }
+                }
+            },
             Fact::Carried(carried) => Self::Carried(CarriedRecord::of(carried)),
             Fact::IdsCarried(ids) => Self::IdsCarried(ids.iter().map(CarriedIdRecord::of).collect()),
             Fact::FloorRaised(raised) => Self::FloorRaised(FloorRecord::of(raised)),
@@ -319,7 +341,7 @@ impl<'a> Record<'a> {
 
     fn into_fact(self) -> Result<Fact, String> {
         Ok(match self {
-            Self::Accepted { id, id_by_client, event_type, project, accepted, fields_hash, body, deliveries, overflowed } => {
+            Self::Accepted { id, id_by_client, event_type, project, accepted, fields_hash, blacklisted, body, deliveries, overflowed } => {
                 Fact::Accepted(Accepted {
                     id: EventId::parse(id)?,
                     id_by_client,
@@ -327,6 +349,7 @@ impl<'a> Record<'a> {
                     project: Project::parse(project)?,
                     accepted: UnixMillis(accepted),
                     fields_hash,
+                    blacklisted: blacklisted.map(Address::parse).transpose()?,
                     body: Arc::from(body),
                     deliveries: deliveries.into_iter().map(WebhookNumber).collect(),
                     overflowed: overflowed.into_iter().map(WebhookNumber).collect(),
@@ -365,6 +388,18 @@ impl<'a> Record<'a> {
                         body: locator(body),
                     })
                     .collect(),
+            }),
+            Self::Listed { project, entries } => Fact::Blacklist(BlacklistChange {
+                project: Project::parse(project)?,
+                action: BlacklistAction::List(entries.into_iter().map(EntryRecord::into_entry).collect::<Result<_, _>>()?),
+            }),
+            Self::Unlisted { project, at, by, addresses } => Fact::Blacklist(BlacklistChange {
+                project: Project::parse(project)?,
+                action: BlacklistAction::Remove {
+                    at: UnixMillis(at),
+                    by: by.to_owned(),
+                    addresses: addresses.into_iter().map(Address::parse).collect::<Result<_, _>>()?,
+                },
             }),
             Self::Carried(record) => Fact::Carried(record.into_carried()?),
             Self::IdsCarried(records) => Fact::IdsCarried(records.into_iter().map(CarriedIdRecord::into_id).collect()),

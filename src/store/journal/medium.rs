@@ -48,6 +48,11 @@ pub trait Medium: Send + Sync + 'static {
     /// # Errors
     /// Those of the disk.
     fn sync_directory(&self) -> io::Result<()>;
+    /// Bytes that may still be written to this disk by this user, whatever a quota says.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn free_bytes(&self) -> io::Result<u64>;
     /// Eight random bytes, for a segment's salt and the journal's id.
     ///
     /// # Errors
@@ -104,6 +109,21 @@ impl RealMedium {
     }
 }
 
+/// Bytes that a user without privileges may still write to the file system of `path`.
+///
+/// # Errors
+/// Those of the system.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let file_system = rustix::fs::statvfs(path)?;
+    Ok(file_system.f_bavail.saturating_mul(file_system.f_frsize))
+}
+
+/// Whether an error says that the disk, or a quota of it, is full.
+#[must_use]
+pub fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl Medium for RealMedium {
     type File = File;
 
@@ -129,6 +149,10 @@ impl Medium for RealMedium {
 
     fn sync_directory(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        free_bytes(&self.path)
     }
 
     fn entropy(&self) -> io::Result<u64> {

@@ -18,6 +18,8 @@ struct State {
     files: BTreeMap<String, Bytes>,
     calls: Vec<String>,
     failing: Option<String>,
+    /// The disk is full: what fails does so for that reason.
+    is_full: bool,
     unreadable: Range<u64>,
     entropy: u64,
 }
@@ -39,6 +41,11 @@ impl MemoryMedium {
         self.0.lock().unwrap().failing = call.map(str::to_owned);
     }
 
+    /// From now on the disk has no room, or has again.
+    pub(in crate::store) fn set_full(&self, is_full: bool) {
+        self.0.lock().unwrap().is_full = is_full;
+    }
+
     /// These bytes of every file can't be read from now on.
     pub(in crate::store) fn refuse_to_read(&self, bytes: Range<u64>) {
         self.0.lock().unwrap().unreadable = bytes;
@@ -58,7 +65,11 @@ impl MemoryMedium {
         let mut state = self.0.lock().unwrap();
         let fails = state.failing.as_ref().is_some_and(|failing| call.starts_with(failing));
         state.calls.push(call);
-        if fails { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
+        match fails {
+            true if state.is_full => Err(io::ErrorKind::StorageFull.into()),
+            true => Err(io::Error::other("the disk is gone")),
+            false => Ok(()),
+        }
     }
 
     fn file(&self, bytes: Bytes) -> MemoryFile {
@@ -105,6 +116,10 @@ impl Medium for MemoryMedium {
 
     fn sync_directory(&self) -> io::Result<()> {
         self.call("sync directory".to_owned())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(if self.0.lock().unwrap().is_full { 0 } else { u64::MAX })
     }
 
     fn entropy(&self) -> io::Result<u64> {

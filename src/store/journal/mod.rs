@@ -10,16 +10,19 @@ pub mod medium;
 pub(in crate::store) mod memory;
 pub mod reader;
 pub mod segment;
+mod spares;
 
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use self::medium::{Medium, MediumFile};
 use self::segment::{FRAMES_START, SegmentHeader};
 pub use self::segment::{JournalId, Spare, SpareJob};
+use self::spares::{Claim, Spares};
 use super::fact::Fact;
 use crate::limits;
 use crate::model::{Locator, Sequence};
+use crate::time::UnixMillis;
 
 /// The buffer of a group keeps no more than this between groups.
 const GROUP_CAPACITY_KEPT: usize = 4 * 1024 * 1024;
@@ -48,7 +51,7 @@ pub struct Appended {
     pub checksum: u32,
 }
 
-/// Why the journal can't be written. Except for [`JournalError::TooLarge`] nothing more can be written by this writer.
+/// Why the journal can't be written. Except for [`JournalError::TooLarge`] and [`JournalError::NoRoom`] nothing more can be written by this writer.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The disk failed.
@@ -71,6 +74,12 @@ pub enum JournalError {
         /// What fits.
         limit: u64,
     },
+    /// The disk has no room for the next segment; nothing was written and nothing is wrong with the journal.
+    #[error("the disk is full: the next journal segments need {needed_bytes} bytes of free space")]
+    NoRoom {
+        /// Bytes that must be free.
+        needed_bytes: u64,
+    },
     /// It failed before.
     #[error("the journal failed before and takes nothing more until the next start")]
     Poisoned,
@@ -89,11 +98,7 @@ pub struct JournalWriter<M: Medium> {
     next: Sequence,
     synced_through: Sequence,
     appended_bytes: u64,
-    spare: Option<Spare<M>>,
-    spares_begun: u32,
-    spare_under_way: bool,
-    /// Alive while somebody prepares a spare.
-    preparing: Weak<()>,
+    spares: Spares<M>,
     poisoned: bool,
 }
 
@@ -103,8 +108,8 @@ impl<M: Medium> JournalWriter<M> {
     /// # Errors
     /// [`JournalError::Io`] when the segment can't be made.
     pub fn begin(medium: Arc<M>, options: JournalOptions, journal: JournalId, number: u32, last: Sequence) -> Result<Self, JournalError> {
-        let job = SpareJob { medium: Arc::clone(&medium), name: spare_name(0), size: options.segment_size, token: Arc::default() };
-        let spare = job.run().map_err(io_error("preparing", &spare_name(0)))?;
+        let name = segment::file_name(number);
+        let (spares, spare) = Spares::begin(Arc::clone(&medium), options.segment_size).map_err(io_error("preparing", &name))?;
         let (file, header) = open_segment(medium.as_ref(), spare, journal, number, last.next())?;
         Ok(Self {
             medium,
@@ -117,10 +122,7 @@ impl<M: Medium> JournalWriter<M> {
             next: last.next(),
             synced_through: last,
             appended_bytes: 0,
-            spare: None,
-            spares_begun: 1,
-            spare_under_way: false,
-            preparing: Weak::new(),
+            spares,
             poisoned: false,
         })
     }
@@ -155,22 +157,58 @@ impl<M: Medium> JournalWriter<M> {
         self.header.number
     }
 
-    /// The job of preparing the next segment, when there is none and nobody was given the job. One that failed is given again with the next segment, not before:
-    /// a disk that has no room now is not asked over and over.
-    pub fn spare_job(&mut self) -> Option<SpareJob<M>> {
-        if self.spare.is_some() || self.spare_under_way || self.poisoned {
-            return None;
-        }
-        self.spare_under_way = true;
-        let job = self.new_spare_job();
-        self.preparing = Arc::downgrade(&job.token);
-        Some(job)
+    /// The job of preparing a segment that is missing, when nobody was given it. While the disk has no room it is not asked over and over,
+    /// but each [`limits::SPARE_RETRY_MS`].
+    pub fn spare_job(&mut self, now: UnixMillis) -> Option<SpareJob<M>> {
+        if self.poisoned { None } else { self.spares.job(now) }
     }
 
-    /// Takes the next segment from whoever prepared it.
-    pub fn take_spare(&mut self, spare: Spare<M>) {
-        self.spare_under_way = false;
-        self.spare = Some(spare);
+    /// Takes in what whoever was given the job made of it.
+    pub fn take_spare(&mut self, prepared: io::Result<Spare<M>>) {
+        match prepared {
+            Ok(spare) => self.spares.put(spare),
+            Err(error) => {
+                self.spares.failed(&error);
+                if !medium::is_no_room(&error) {
+                    tracing::warn!(%error, "the next journal segment could not be prepared; it is tried again");
+                }
+            }
+        }
+    }
+
+    /// Whether the disk has no room for the segments that ought to wait: no event is taken then, but outcomes are, as far as the reserve goes.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        self.spares.is_full()
+    }
+
+    /// Whether not even the reserve is left.
+    #[must_use]
+    pub fn is_reserve_used_up(&self) -> bool {
+        self.spares.are_used_up()
+    }
+
+    /// Bytes that must be free for the segments that are missing.
+    #[must_use]
+    pub fn needed_bytes(&self) -> u64 {
+        self.spares.needed_bytes()
+    }
+
+    /// The disk.
+    #[must_use]
+    pub fn medium(&self) -> &M {
+        &self.medium
+    }
+
+    /// [`JournalWriter::append`] for events that nobody was told yet to be accepted: not while the disk is full.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn append_events(&mut self, batch: &[Fact]) -> Result<Vec<Appended>, JournalError> {
+        if self.spares.is_full() && !self.poisoned {
+            return Err(self.no_room());
+        }
+        self.append_for(Claim::Event, batch)
     }
 
     /// Gathers facts as one atomic batch. Their numbers and places are known at once; they are durable after the next [`JournalWriter::sync`].
@@ -179,6 +217,10 @@ impl<M: Medium> JournalWriter<M> {
     /// # Errors
     /// [`JournalError`].
     pub fn append(&mut self, batch: &[Fact]) -> Result<Vec<Appended>, JournalError> {
+        self.append_for(Claim::Outcome, batch)
+    }
+
+    fn append_for(&mut self, claim: Claim, batch: &[Fact]) -> Result<Vec<Appended>, JournalError> {
         if self.poisoned {
             return Err(JournalError::Poisoned);
         }
@@ -191,7 +233,7 @@ impl<M: Medium> JournalWriter<M> {
             return Err(JournalError::TooLarge { bytes, limit });
         }
         if self.group_start + self.group.len() as u64 + bytes > self.options.segment_size {
-            self.next_segment()?;
+            self.next_segment(claim)?;
         }
         let last = records.len().saturating_sub(1);
         Ok(records.iter().enumerate().map(|(index, record)| self.gather(record, index < last)).collect())
@@ -231,28 +273,22 @@ impl<M: Medium> JournalWriter<M> {
         Appended { sequence, locator: Locator { segment: self.header.number, offset }, checksum }
     }
 
-    fn next_segment(&mut self) -> Result<(), JournalError> {
+    fn next_segment(&mut self, claim: Claim) -> Result<(), JournalError> {
+        let number = self.header.number + 1;
+        self.poisoned = true;
+        let spare = self.spares.take(claim).map_err(io_error("preparing", &segment::file_name(number)))?;
+        self.poisoned = false;
+        let spare = spare.ok_or_else(|| self.no_room())?;
         self.sync()?;
         self.poisoned = true;
-        let spare = match self.spare.take() {
-            Some(spare) => spare,
-            None => {
-                self.spare_under_way = self.preparing.strong_count() > 0;
-                let job = self.new_spare_job();
-                let name = job.name.clone();
-                job.run().map_err(io_error("preparing", &name))?
-            }
-        };
-        (self.file, self.header) = open_segment(self.medium.as_ref(), spare, self.journal, self.header.number + 1, self.next)?;
+        (self.file, self.header) = open_segment(self.medium.as_ref(), spare, self.journal, number, self.next)?;
         self.group_start = FRAMES_START;
         self.poisoned = false;
         Ok(())
     }
 
-    fn new_spare_job(&mut self) -> SpareJob<M> {
-        self.spares_begun += 1;
-        let name = spare_name(self.spares_begun - 1);
-        SpareJob { medium: Arc::clone(&self.medium), name, size: self.options.segment_size, token: Arc::default() }
+    fn no_room(&self) -> JournalError {
+        JournalError::NoRoom { needed_bytes: self.spares.needed_bytes() }
     }
 }
 
@@ -291,10 +327,6 @@ pub fn remove_leftovers<M: Medium>(medium: &M) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn spare_name(index: u32) -> String {
-    format!("{index}.spare")
 }
 
 fn io_error<'a>(what: &'static str, file: &'a str) -> impl FnOnce(io::Error) -> JournalError + 'a {

@@ -1,6 +1,7 @@
 //! The journal over a real directory, watched and disturbed. These tests never look at the view.
 
 mod damage;
+mod spares;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +12,14 @@ use super::medium::RealMedium;
 use super::reader::{JournalReader, ReadError};
 use super::segment::{Scanned, SegmentScan};
 use super::*;
+use crate::model::blacklist::{Cause, Entry};
 use crate::model::{
-    Attempt, DeliveryKey, EventId, EventTypeName, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes, Project, Secret,
-    WebhookId, WebhookNumber,
+    Address, Attempt, DeliveryKey, EventId, EventTypeName, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes, Project,
+    Remark, Secret, WebhookId, WebhookNumber,
 };
 use crate::store::fact::{
-    Accepted, Attempted, Cancelled, CancelledDelivery, Carried, CarriedDelivery, CarriedId, Floor, FloorRaised, WebhookState,
+    Accepted, Attempted, BlacklistAction, BlacklistChange, Cancelled, CancelledDelivery, Carried, CarriedDelivery, CarriedId, Floor,
+    FloorRaised, WebhookState,
 };
 use crate::time::UnixMillis;
 
@@ -30,6 +33,7 @@ fn accepted(number: u64, body_size: usize) -> Fact {
         project: Project::parse("müller-bücher.example").unwrap(),
         accepted: UnixMillis(number),
         fields_hash: [7; 16],
+        blacklisted: number.is_multiple_of(3).then(|| address("user@example.com")),
         body: vec![b'x'; body_size].into(),
         deliveries: vec![WebhookNumber(1), WebhookNumber(300)],
         overflowed: vec![WebhookNumber(u32::MAX)],
@@ -67,6 +71,16 @@ fn one_of_each() -> Vec<Fact> {
             by: "configuration".into(),
             deliveries: vec![CancelledDelivery { key, due: UnixMillis(5), body: place }],
         }),
+        accepted(3, 10),
+        blacklist(BlacklistAction::List(vec![
+            Entry { address: address("\"a b\"@example.com"), since: UnixMillis(6), cause: Cause::Bounced { event: None } },
+            Entry {
+                address: address("用户@müller.example"),
+                since: UnixMillis(7),
+                cause: Cause::Operator { by: remark("uid 0"), note: Some(remark("gone")) },
+            },
+        ])),
+        blacklist(BlacklistAction::Remove { at: UnixMillis(8), by: "uid 0".into(), addresses: vec![address("a@example.com")] }),
         Fact::Carried(Carried {
             sequence: Sequence(77),
             from: place,
@@ -83,6 +97,18 @@ fn one_of_each() -> Vec<Fact> {
         Fact::IdsCarried(vec![CarriedId { hash: [1; 16], accepted: UnixMillis(1), fields_hash: [2; 16], deliveries: 3 }]),
         Fact::FloorRaised(FloorRaised { floor: Floor { segment: 9, sequence: Sequence(80) }, latest: UnixMillis(8), at: UnixMillis(9) }),
     ]
+}
+
+fn blacklist(action: BlacklistAction) -> Fact {
+    Fact::Blacklist(BlacklistChange { project: Project::parse("shop.example.com").unwrap(), action })
+}
+
+fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+fn remark(text: &str) -> Remark {
+    Remark::parse(text).unwrap()
 }
 
 fn begin(directory: &tempfile::TempDir) -> JournalWriter<RealMedium> {
@@ -127,7 +153,7 @@ fn the_bytes_of_format_1_are_pinned() {
     let records = one_of_each().iter().map(|fact| crc32c::crc32c(&frame::encode_fact(fact))).collect::<Vec<_>>();
     assert_eq!(
         records,
-        [3080054209, 703633150, 3008438732, 2149513709, 3756698991, 116113500, 2893364132],
+        [3521333741, 703633150, 3008438732, 2149513709, 2483298310, 1076136991, 362915706, 3756698991, 116113500, 2893364132],
         "a changed record needs a new version, and the old one stays readable"
     );
 }
@@ -160,8 +186,8 @@ fn a_full_segment_gives_way_to_the_next_and_a_batch_never_spans_two() {
     let mut places = Vec::new();
     for number in 0..30 {
         places.extend(writer.append(&[accepted(2 * number, 1000), accepted(2 * number + 1, 2000)]).unwrap());
-        if let Some(job) = writer.spare_job() {
-            writer.take_spare(job.run().unwrap());
+        if let Some(job) = writer.spare_job(UnixMillis(0)) {
+            writer.take_spare(job.run());
         }
     }
     writer.sync().unwrap();
@@ -266,6 +292,10 @@ impl Medium for Watched {
     fn sync_directory(&self) -> io::Result<()> {
         self.note("sync directory".into());
         self.inner.sync_directory()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.inner.free_bytes()
     }
 
     fn entropy(&self) -> io::Result<u64> {

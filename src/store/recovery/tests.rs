@@ -1,7 +1,9 @@
 //! Opening stores in real directories, as they are left by crashes and by disks. It holds what the tests have in common.
 
+mod blacklist;
 mod damage;
 mod floor;
+mod full_disk;
 mod opening;
 mod view;
 
@@ -205,6 +207,7 @@ impl Running {
             event_type: EventTypeName::parse("email.status.delivered").unwrap(),
             project: Project::parse("shop.example").unwrap(),
             fields_hash: [hash; 16],
+            blacklisted: None,
             body: b"{}".as_slice().into(),
             accepted: at,
             deliveries: vec![WebhookNumber(1)],
@@ -227,6 +230,7 @@ fn accepted(number: u64) -> Fact {
         project: Project::parse("shop.example").unwrap(),
         accepted: NOW.plus_ms(number),
         fields_hash: [7; 16],
+        blacklisted: None,
         body: vec![b'x'; 100].into(),
         deliveries: vec![WebhookNumber(1), WebhookNumber(2)],
         overflowed: Vec::new(),

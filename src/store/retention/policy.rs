@@ -110,8 +110,8 @@ impl Ledger {
     /// How many of the oldest segments go now, and why. `pending` is how many deliveries are.
     pub(super) fn how_many(&self, settings: &RetentionSettings, pending: u64, now: UnixMillis) -> Option<(usize, Because)> {
         let total = self.sealed.values().map(|sealed| sealed.size).sum::<u64>();
-        // The segment that is written and the one that is prepared are part of the journal, and never go.
-        let wanted = settings.max_size_bytes.saturating_sub(2 * self.segment_size);
+        // The segment that is written and those that are prepared are part of the journal, and never go.
+        let wanted = settings.max_size_bytes.saturating_sub((1 + limits::SPARE_SEGMENTS as u64) * self.segment_size);
         let allowed = wanted.max(2 * self.carried_and_pending(pending));
         let (mut count, mut left) = (0, total);
         for sealed in self.sealed.values().take(limits::SEGMENTS_DROPPED_MAX) {

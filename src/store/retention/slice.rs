@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::RetentionError;
 use crate::limits;
-use crate::model::{Attempt, DeliveryKey, Locator, Sequence, WebhookNumber};
+use crate::model::{Address, Attempt, DeliveryKey, Locator, Project, Sequence, WebhookNumber};
 use crate::store::carry::Carry;
 use crate::store::fact::{Accepted, CarriedDelivery, CarriedId, Fact};
 use crate::store::journal::medium::Medium;
@@ -32,6 +32,7 @@ pub(super) struct Slice {
     pending: HashMap<Locator, Vec<(DeliveryKey, UnixMillis, QueueRow)>>,
     ids: Vec<CarriedId>,
     webhooks: BTreeSet<WebhookNumber>,
+    listed: Vec<(Project, Address)>,
     bytes: usize,
 }
 
@@ -55,6 +56,9 @@ impl Slice {
     pub(super) fn take(&mut self, frame: ScannedFrame) {
         let ScannedFrame { sequence, locator, end, fact, .. } = frame;
         self.bytes += usize::try_from(end - u64::from(locator.offset)).unwrap_or(usize::MAX);
+        if let Some((project, addresses)) = fact.listed().filter(|_| self.ids_since.is_some()) {
+            self.listed.extend(addresses.into_iter().map(|address| (project.clone(), address.clone())));
+        }
         match fact {
             Fact::Accepted(mut accepted) => {
                 let webhooks = std::mem::take(&mut accepted.deliveries);
@@ -76,7 +80,7 @@ impl Slice {
             Fact::IdsCarried(ids) => ids.into_iter().for_each(|id| self.id(id)),
             Fact::Webhook(state) if self.ids_since.is_some() => drop(self.webhooks.insert(state.number)),
             // An attempt matters with its delivery, an end no more, and a floor until the next one.
-            Fact::Webhook(_) | Fact::Attempted(_) | Fact::Cancelled(_) | Fact::FloorRaised(_) => {}
+            Fact::Blacklist(_) | Fact::Webhook(_) | Fact::Attempted(_) | Fact::Cancelled(_) | Fact::FloorRaised(_) => {}
         }
     }
 
@@ -184,6 +188,7 @@ impl Slice {
             }
         }
         let mut carry = std::mem::take(&mut self.webhooks).into_iter().map(Carry::Webhook).collect::<Vec<_>>();
+        carry.extend(self.listed.drain(..).map(|(project, address)| Carry::Listed(project, address)));
         carry.extend(ids.chunks(limits::BULK_SLICE_KEYS).map(|chunk| Carry::Ids(chunk.to_vec())));
         Ok(carry)
     }

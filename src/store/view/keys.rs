@@ -8,11 +8,13 @@
 //! | `q` due(8) sequence(8) webhook(4) | [`QueueRow`] | a pending delivery, in the order of its next attempt |
 //! | `i` hash(16) | [`IdempotencyRow`] | an event whose id a client chose; the hash is of project and id |
 //! | `x` accepted(8) hash(16) | nothing | the same in the order of age, so that old ones can be found |
+//! | `b` project 0 address | [`BlacklistRow`] | an address on a project's Black List; both texts in their ASCII form, which has no zero byte |
 //! | `w` webhook(4) | a record as in the journal | a webhook's number, secret and pauses |
 //!
 //! Every value ends in a CRC-32C over key and value, because sled's own checks let damage through.
 
-use crate::model::{DeliveryKey, EventId, FieldsHash, Locator, Project, Sequence, WebhookNumber};
+use crate::model::blacklist::Cause;
+use crate::model::{Address, DeliveryKey, EventId, FieldsHash, Locator, Project, Sequence, WebhookNumber};
 use crate::store::fact::Floor;
 use crate::store::journal::JournalId;
 use crate::time::UnixMillis;
@@ -68,6 +70,23 @@ pub struct IdempotencyRow {
     pub fields_hash: FieldsHash,
     /// Deliveries made of it.
     pub deliveries: u32,
+}
+
+/// An address on a project's Black List.
+///
+/// | offset | bytes | what |
+/// | --- | --- | --- |
+/// | 0 | 8 | since when |
+/// | 8 | 1 | the reason: 0 bounced, 1 unsubscribed, 2 an operator |
+/// | 9 | 2 | length of the event's id, or the operator's name; 0: there is none |
+/// | 11 | | that text |
+/// | | | the note, to the end; empty: there is none |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlacklistRow {
+    /// Since when.
+    pub since: UnixMillis,
+    /// Why.
+    pub cause: Cause,
 }
 
 /// A value that its checksum, its length or its meaning shows to be damaged.
@@ -148,6 +167,34 @@ pub fn parse_expiry_key(bytes: &[u8]) -> Result<(UnixMillis, IdHash), BadRow> {
 #[must_use]
 pub fn expiry_range(moment: UnixMillis) -> (Vec<u8>, Vec<u8>) {
     (b"x".to_vec(), [b"x".as_slice(), &moment.0.to_be_bytes()].concat())
+}
+
+/// The key of an address on a project's Black List.
+#[must_use]
+pub fn blacklist_key(project: &Project, address: &Address) -> Vec<u8> {
+    [b"b".as_slice(), project.as_str().as_bytes(), &[0], address.as_str().as_bytes()].concat()
+}
+
+/// The inverse of [`blacklist_key`].
+///
+/// # Errors
+/// When it is no such key.
+pub fn parse_blacklist_key(bytes: &[u8]) -> Result<(Project, Address), BadRow> {
+    let text = bytes.strip_prefix(b"b").and_then(|rest| std::str::from_utf8(rest).ok()).ok_or(BadRow)?;
+    let (project, address) = text.split_once('\0').ok_or(BadRow)?;
+    Ok((Project::parse(project).map_err(|_| BadRow)?, Address::parse(address).map_err(|_| BadRow)?))
+}
+
+/// The range of a project's Black List behind `after`.
+#[must_use]
+pub fn blacklist_range(project: &Project, after: Option<&Address>) -> (Vec<u8>, Vec<u8>) {
+    let name = project.as_str().as_bytes();
+    let beginning = match after {
+        // The next key in order is the same one with a zero behind it.
+        Some(address) => [blacklist_key(project, address).as_slice(), &[0]].concat(),
+        None => [b"b".as_slice(), name, &[0]].concat(),
+    };
+    (beginning, [b"b".as_slice(), name, &[1]].concat())
 }
 
 /// The hash under which a project's id is looked up.
@@ -277,6 +324,36 @@ impl IdempotencyRow {
     }
 }
 
+impl BlacklistRow {
+    /// The sealed value.
+    #[must_use]
+    pub fn to_value(&self, key: &[u8]) -> Vec<u8> {
+        let (reason, source, note) = self.cause.to_parts();
+        let source = source.unwrap_or_default();
+        let mut bytes = self.since.0.to_be_bytes().to_vec();
+        bytes.push(reason);
+        bytes.extend_from_slice(&u16::try_from(source.len()).expect("an event's id has 128 bytes, a remark 800 at most").to_be_bytes());
+        bytes.extend_from_slice(source.as_bytes());
+        bytes.extend_from_slice(note.unwrap_or_default().as_bytes());
+        seal(key, bytes)
+    }
+
+    /// The inverse of [`BlacklistRow::to_value`].
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn from_value(key: &[u8], sealed: &[u8]) -> Result<Self, BadRow> {
+        let mut fields = Fields(unseal(key, sealed)?);
+        let since = UnixMillis(u64::from_be_bytes(fields.take()?));
+        let [reason] = fields.take()?;
+        let length = u16::from_be_bytes(fields.take()?);
+        let (source, note) = fields.0.split_at_checked(usize::from(length)).ok_or(BadRow)?;
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| BadRow).map(|text| Some(text).filter(|text| !text.is_empty()));
+        let cause = Cause::from_parts(reason, text(source)?, text(note)?).map_err(|_| BadRow)?;
+        Ok(Self { since, cause })
+    }
+}
+
 fn put_locator(bytes: &mut Vec<u8>, locator: Locator) {
     bytes.extend_from_slice(&locator.segment.to_be_bytes());
     bytes.extend_from_slice(&locator.offset.to_be_bytes());
@@ -359,6 +436,43 @@ mod tests {
         assert_eq!(parse_expiry_key(&expiry_key(UnixMillis(5), &hash)), Ok((UnixMillis(5), hash)));
         let (from, to) = expiry_range(UnixMillis(6));
         assert!((from..to).contains(&expiry_key(UnixMillis(5), &hash)));
+    }
+
+    proptest! {
+        #[test]
+        fn black_lists_sort_by_project_and_then_by_address(a in ("[a-c]{1,3}", "[a-c!-]{1,3}"), b in ("[a-c]{1,3}", "[a-c!-]{1,3}")) {
+            let parsed = |(project, local): &(String, String)| {
+                let project = Project::parse(&format!("{project}.example")).unwrap();
+                (project, Address::parse(&format!("{local}@example.com")).unwrap())
+            };
+            let ((a_project, a), (b_project, b)) = (parsed(&a), parsed(&b));
+            let (a_key, b_key) = (blacklist_key(&a_project, &a), blacklist_key(&b_project, &b));
+            prop_assert_eq!((&a_project, &a).cmp(&(&b_project, &b)), a_key.cmp(&b_key));
+            let (from, to) = blacklist_range(&a_project, None);
+            prop_assert_eq!((from..to).contains(&b_key), a_project == b_project);
+            let (from, to) = blacklist_range(&a_project, Some(&a));
+            prop_assert_eq!((from..to).contains(&b_key), a_project == b_project && a < b);
+            prop_assert_eq!(parse_blacklist_key(&a_key), Ok((a_project, a)));
+        }
+    }
+
+    #[test]
+    fn black_list_rows_survive_their_bytes() {
+        let (project, address) = (Project::parse("shop.example.com").unwrap(), Address::parse("user@example.com").unwrap());
+        let key = blacklist_key(&project, &address);
+        for (reason, source, note) in [
+            (0, Some("evt_1"), None),
+            (0, None, None),
+            (1, Some("e"), None),
+            (2, Some("uid 0"), None),
+            (2, Some("uid 0"), Some("hello, 世界")),
+        ] {
+            let row = BlacklistRow { since: UnixMillis(7), cause: Cause::from_parts(reason, source, note).unwrap() };
+            let value = row.to_value(&key);
+            assert_eq!(BlacklistRow::from_value(&key, &value), Ok(row));
+            assert_eq!(BlacklistRow::from_value(&key[1..], &value), Err(BadRow));
+        }
+        assert_eq!(parse_blacklist_key(b"bshop.example.com"), Err(BadRow));
     }
 
     #[test]

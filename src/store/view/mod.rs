@@ -18,10 +18,12 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use self::keys::{IdempotencyRow, Meta, QueueRow};
+use super::blacklist;
 use super::fact::{Accepted, Attempted, Carried, CarriedId, Fact, Floor, FloorRaised};
 use super::journal::{Appended, JournalId, frame};
 use crate::limits::VIEW_BATCH_ROWS;
-use crate::model::{DeliveryKey, Locator, Next, Sequence};
+use crate::model::blacklist::Entry;
+use crate::model::{Address, DeliveryKey, Locator, Next, Project, Sequence};
 use crate::time::UnixMillis;
 
 /// One change: a key with its value, or with none to remove it.
@@ -178,6 +180,15 @@ impl<T: Table> View<T> {
         self.get(&bytes)?.map(|value| Ok(IdempotencyRow::from_value(&bytes, &value)?)).transpose()
     }
 
+    /// The entry of an address on a project's Black List.
+    ///
+    /// # Errors
+    /// [`TableError`] when the table fails or the row is damaged.
+    pub fn blacklist_entry(&self, project: &Project, address: &Address) -> Result<Option<Entry>, TableError> {
+        let key = keys::blacklist_key(project, address);
+        self.get(&key)?.map(|value| blacklist::entry_of(&key, &value, address.clone())).transpose()
+    }
+
     /// Folds one fact into the window. Facts come in the order of the journal.
     pub fn fold(&mut self, place: Appended, fact: &Fact) {
         match fact {
@@ -200,6 +211,14 @@ impl<T: Table> View<T> {
                 self.saw(*latest);
                 self.saw(*at);
                 self.meta.floor = *floor;
+            }
+            Fact::Blacklist(_) => {}
+        }
+        for (key, value) in blacklist::rows_of(fact) {
+            // A row that is carried on is put over itself, so a removal must reach below the window in any case.
+            match value {
+                Some(value) => self.gathering.put(key, value, true),
+                None => self.gathering.remove(key),
             }
         }
         self.gathering.facts += 1;

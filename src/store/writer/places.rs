@@ -1,12 +1,31 @@
 //! What the writer alone knows, since it sees the journal in order: where event and last attempt of a delivery lie at this very moment. It never decides what is written.
 
-use super::{StoreError, Writer};
+use std::collections::VecDeque;
+
+use super::{Answer, StoreError, Writer};
 use crate::model::{DeliveryKey, Locator};
 use crate::store::carry::{self, Carry, Load};
 use crate::store::fact::Fact;
+use crate::store::journal::JournalError;
 use crate::store::journal::medium::Medium;
 use crate::store::view::Table;
 use crate::time::UnixMillis;
+
+/// What is being carried.
+pub(super) struct Carrying {
+    ticket: u64,
+    /// When it was ordered.
+    at: UnixMillis,
+    waiting: VecDeque<Carry>,
+    moved: Vec<(DeliveryKey, Locator)>,
+    bytes: u64,
+}
+
+impl Carrying {
+    pub(super) fn new(ticket: u64, carry: Vec<Carry>, at: UnixMillis) -> Self {
+        Self { ticket, at, waiting: carry.into(), moved: Vec::new(), bytes: 0 }
+    }
+}
 
 impl<M: Medium, T: Table> Writer<M, T> {
     /// Fills in where the event and the attempt before lie. The queue knows it, in the order of the journal; whoever gave the order may not have heard
@@ -30,18 +49,33 @@ impl<M: Medium, T: Table> Writer<M, T> {
         Ok(fact)
     }
 
-    /// Appends what still holds, each fact for itself.
-    pub(super) fn carry(&mut self, carry: Vec<Carry>, now: UnixMillis) -> Result<(Vec<(DeliveryKey, Locator)>, Load), StoreError> {
+    /// Appends what still holds, each fact for itself; gives back what there was no room for.
+    pub(super) fn carry(&mut self, mut carrying: Carrying, now: UnixMillis) -> Result<Option<Carrying>, StoreError> {
         let bytes_before = self.journal.appended_bytes();
-        let mut moved = Vec::new();
-        for one in carry {
-            let Some(fact) = one.into_fact(&self.view, self.idempotency_window_ms, now)? else { continue };
+        while let Some(next) = carrying.waiting.pop_front() {
+            let Some(fact) = next.clone().into_fact(&self.view, self.idempotency_window_ms, carrying.at)? else { continue };
             let keys = carry::keys_of(&fact);
-            let places = self.append(vec![fact])?;
-            moved.extend(keys.into_iter().flat_map(|key| places.iter().map(move |place| (key, place.locator))));
+            let facts = vec![fact];
+            match self.journal.append(&facts) {
+                Ok(places) => {
+                    carrying.moved.extend(keys.into_iter().flat_map(|key| places.iter().map(move |place| (key, place.locator))));
+                    self.appended(&places, facts);
+                }
+                Err(JournalError::NoRoom { .. }) => {
+                    carrying.waiting.push_front(next);
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        let load =
-            Load { segment: self.journal.segment_number(), bytes: self.journal.appended_bytes() - bytes_before, deliveries: moved.len() };
-        Ok((moved, load))
+        carrying.bytes += self.journal.appended_bytes() - bytes_before;
+        self.sync_at = Some(now);
+        if !carrying.waiting.is_empty() {
+            return Ok(Some(carrying));
+        }
+        let Carrying { ticket, moved, bytes, .. } = carrying;
+        let load = Load { segment: self.journal.segment_number(), bytes, deliveries: moved.len() };
+        self.owed.push(Answer::Carried { ticket, moved, load });
+        Ok(None)
     }
 }

@@ -5,14 +5,14 @@ use crate::store::journal::frame::FrameError;
 use crate::store::journal::memory::MemoryMedium;
 use crate::store::journal::segment::{ScannedFrame, file_name, rewrite};
 
-const SMALL: JournalOptions = JournalOptions { segment_size: 16 * 1024 };
+pub(super) const SMALL: JournalOptions = JournalOptions { segment_size: 16 * 1024 };
 
 /// A fact that takes about `bytes` on disk.
-fn fact(bytes: usize) -> Fact {
+pub(super) fn fact(bytes: usize) -> Fact {
     Fact::Cancelled(Cancelled { at: UnixMillis(1), by: "x".repeat(bytes), deliveries: Vec::new() })
 }
 
-fn begin_in(medium: &MemoryMedium) -> JournalWriter<MemoryMedium> {
+pub(super) fn begin_in(medium: &MemoryMedium) -> JournalWriter<MemoryMedium> {
     JournalWriter::begin(Arc::new(medium.clone()), SMALL, JournalId(7), 1, Sequence(0)).unwrap()
 }
 
@@ -30,7 +30,7 @@ fn written(groups: &[&[Fact]]) -> (MemoryMedium, Vec<ScannedFrame>) {
 }
 
 /// The good frames of a segment, and the damage with its length.
-fn scan_in(medium: &MemoryMedium, number: u32) -> (Vec<ScannedFrame>, Vec<(u64, u64, FrameError)>) {
+pub(super) fn scan_in(medium: &MemoryMedium, number: u32) -> (Vec<ScannedFrame>, Vec<(u64, u64, FrameError)>) {
     let mut scan = JournalReader::new(Arc::new(medium.clone())).scan(number).unwrap().unwrap();
     let (mut frames, mut damages) = (Vec::new(), Vec::new());
     while let Some(scanned) = scan.step().unwrap() {
@@ -42,7 +42,7 @@ fn scan_in(medium: &MemoryMedium, number: u32) -> (Vec<ScannedFrame>, Vec<(u64, 
     (frames, damages)
 }
 
-fn sequences(frames: &[ScannedFrame]) -> Vec<u64> {
+pub(super) fn sequences(frames: &[ScannedFrame]) -> Vec<u64> {
     frames.iter().map(|frame| frame.sequence.0).collect()
 }
 
@@ -190,7 +190,7 @@ fn after_a_failed_write_or_sync_the_writer_refuses_everything() {
         medium.take_calls();
         assert!(matches!(writer.sync(), Err(JournalError::Poisoned)));
         assert!(matches!(writer.append(&[fact(1)]), Err(JournalError::Poisoned)));
-        assert!(writer.spare_job().is_none());
+        assert!(writer.spare_job(UnixMillis(0)).is_none());
         assert_eq!((medium.take_calls(), writer.synced_through()), (Vec::new(), Sequence(1)));
     }
 }
@@ -201,50 +201,6 @@ fn a_segment_that_exists_is_never_begun_again() {
     let error = JournalWriter::begin(Arc::new(medium.clone()), SMALL, JournalId(7), 1, Sequence(1)).err().unwrap();
     assert!(matches!(error, JournalError::Io { what: "beginning", .. }), "{error}");
     assert_eq!(sequences(&scan_in(&medium, 1).0), sequences(&frames));
-}
-
-#[test]
-fn a_full_segment_is_synced_before_the_next_is_begun_with_the_spare() {
-    let medium = MemoryMedium::default();
-    let mut writer = begin_in(&medium);
-    let job = writer.spare_job().unwrap();
-    assert!(writer.spare_job().is_none(), "somebody prepares it");
-    writer.take_spare(job.run().unwrap());
-    assert!(writer.spare_job().is_none(), "it is there");
-    writer.append(&[fact(5000)]).unwrap();
-    medium.take_calls();
-    let places = writer.append(&[fact(2000), fact(2000)]).unwrap();
-    assert_eq!(places[0].locator, Locator { segment: 2, offset: 8192 });
-    assert_eq!((places[0].sequence, writer.synced_through()), (Sequence(2), Sequence(1)));
-    let calls = medium.take_calls();
-    let expected =
-        ["sync 0000000001.segment", "write 1.spare 0+8192", "sync 1.spare", "rename 1.spare 0000000002.segment", "sync directory"];
-    assert_eq!(calls[1..], expected);
-    writer.sync().unwrap();
-    let (frames, _) = scan_in(&medium, 2);
-    assert_eq!((frames[0].synced_through, frames[0].batch_continues), (Some(Sequence(1)), true));
-    assert!(writer.spare_job().is_some());
-}
-
-#[test]
-fn a_preparation_that_failed_leaves_no_file_and_is_tried_again_with_the_next_segment() {
-    let medium = MemoryMedium::default();
-    let mut writer = begin_in(&medium);
-    medium.fail(Some("sync 1.spare"));
-    assert!(writer.spare_job().unwrap().run().is_err());
-    medium.fail(None);
-    assert_eq!(medium.list().unwrap(), ["0000000001.segment"]);
-    assert!(writer.spare_job().is_none(), "not over and over on a disk that is full");
-    writer.append(&[fact(5000)]).unwrap();
-    writer.append(&[fact(5000)]).unwrap();
-    assert_eq!(writer.segment_number(), 2);
-    let slow = writer.spare_job().unwrap();
-    writer.append(&[fact(5000)]).unwrap();
-    assert!(writer.segment_number() == 3 && writer.spare_job().is_none(), "one that is on its way is waited for");
-    writer.take_spare(slow.run().unwrap());
-    writer.append(&[fact(5000)]).unwrap();
-    writer.sync().unwrap();
-    assert_eq!((1..=4).map(|number| sequences(&scan_in(&medium, number).0)[0]).collect::<Vec<_>>(), [1, 2, 3, 4]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 
+use super::client::Problem;
 use crate::limits::{EMIT_BATCH_BYTES, EMIT_BATCH_EVENTS};
 
 /// Lines that go out in one request.
@@ -37,7 +38,7 @@ impl fmt::Display for Unreadable {
         match self {
             Self::Io(error) => write!(formatter, "can't read on: {error}"),
             Self::NotText { byte, .. } => write!(formatter, "not UTF-8: byte {byte} of this line does not belong there"),
-            Self::TooLong(_) => write!(formatter, "longer than {EMIT_BATCH_BYTES} bytes: is this file one JSON object a line?"),
+            Self::TooLong(_) => write!(formatter, "longer than {EMIT_BATCH_BYTES} bytes: is this file one entry a line?"),
         }
     }
 }
@@ -137,6 +138,15 @@ impl<R: Read> Batches<R> {
             }
         }
     }
+}
+
+/// What a daemon says is wrong with lines of a batch: `path:line: message`, so that editors find the line.
+pub(super) fn bad_lines(name: &str, batch: &Batch, problem: &Problem) -> String {
+    let lines = problem.errors.iter().map(|bad| match batch.lines.get(bad.index) {
+        Some(line) => format!("{name}:{line}: {}", bad.message),
+        None => format!("{name}: {}", bad.message),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
