@@ -127,6 +127,22 @@ pub const FOLLOWED_FACTS_MAX: usize = 20_000;
 pub const FOLLOWED_PAGE_MAX: usize = 500;
 /// A question for what happens next waits at most this long.
 pub const FOLLOW_WAIT_MAX_MS: u64 = 30_000;
+/// Attempts of one delivery that are carried with it when its segment goes, the newest.
+pub const CARRIED_ATTEMPTS_MAX: usize = TIMELINE_MAX;
+/// Bytes that retention gathers before it has them carried; at most a 16th of a segment, and at least one frame.
+pub const CARRY_SLICE_BYTES: usize = 1024 * 1024;
+/// Deliveries that retention asks the engine about at once.
+pub const CARRY_SLICE_KEYS: usize = 1024;
+/// Segments that retention lets go at once, when they go because of `[history] max_size`.
+pub const SEGMENTS_DROPPED_MAX: usize = 8;
+/// Segments that go because of their age go one by one, so long apart.
+pub const DROP_BY_AGE_EVERY_MS: u64 = 60_000;
+/// Retention looks this often whether something is to go.
+pub const RETENTION_EVERY_MS: u64 = 1000;
+/// Retention looks this often whether attempts that began before their event was carried have ended.
+pub const RETENTION_POLL_MS: u64 = 100;
+/// After something went wrong retention tries again so much later.
+pub const RETENTION_RETRY_MS: u64 = 60_000;
 
 /// Bytes before the `@` of a mail address (RFC 5321, 4.5.3.1.1).
 pub const ADDRESS_LOCAL_PART_MAX: usize = 64;
@@ -276,6 +292,8 @@ const _: () = assert!(
     "a start has room for its segment and the view"
 );
 const _: () = assert!(FRAME_PAYLOAD_MAX as u64 <= BATCH_BYTES_MAX);
+const _: () =
+    assert!(CARRIED_ATTEMPTS_MAX * (RESPONSE_EXCERPT_MAX + 2048) < 4 * 1024 * 1024, "what is carried of one delivery fits into a frame");
 const _: () = assert!(REQUEST_SIZE_MAX as u64 * 2 <= BATCH_BYTES_MAX, "a full request fits into one batch");
 const _: () = assert!(
     BULK_SLICE_KEYS * (ADDRESS_LENGTH_MAX + 2 * 4 * REMARK_LENGTH_MAX + 64) <= FRAME_PAYLOAD_MAX,

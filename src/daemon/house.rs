@@ -29,6 +29,7 @@ use crate::model::{
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::sandbox::Sandboxes;
 use crate::store::blacklist::Blacklist;
+use crate::store::carry::{Carry, Load};
 use crate::store::fact::{Fact, WebhookState};
 use crate::store::journal::medium::Medium;
 use crate::store::space::Space;
@@ -147,16 +148,26 @@ impl House {
         self.operate(|permit| Message::Operate { facts, done, permit }, waits).await
     }
 
+    /// Has written down again what still holds of this, durably.
+    pub(super) async fn carry(&self, carry: Vec<Carry>) -> Result<Load, Refusal> {
+        let (done, waits) = oneshot::channel();
+        self.operate(|permit| Message::Carry { carry, done, permit }, waits).await
+    }
+
     /// Waits until the view has everything that was written before; at most two seconds, and then it has not. A view that rests because the disk is
     /// full is not waited for: an old answer is better than none then.
     pub(super) async fn barrier(&self) -> Result<(), Refusal> {
         if self.0.space.status().view_waits_since.is_some() {
             return Ok(());
         }
-        let (done, waits) = oneshot::channel();
-        let barrier = self.operate(|permit| Message::Barrier { done, permit }, waits);
         let busy = || Refusal::Busy { detail: "the view is catching up with the journal".into(), retry_after_s: 1 };
-        tokio::time::timeout(Duration::from_millis(limits::BARRIER_TIMEOUT_MS), barrier).await.map_err(|_| busy())?
+        tokio::time::timeout(Duration::from_millis(limits::BARRIER_TIMEOUT_MS), self.patient_barrier()).await.map_err(|_| busy())?
+    }
+
+    /// Waits until the view has everything that was written before, however long that takes.
+    pub(super) async fn patient_barrier(&self) -> Result<(), Refusal> {
+        let (done, waits) = oneshot::channel();
+        self.operate(|permit| Message::Barrier { done, permit }, waits).await
     }
 
     /// Sends a message under an operator's permit and waits for what it brings. The permit goes with the message: a client that goes away while it waits gives nothing back.

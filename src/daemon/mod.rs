@@ -21,6 +21,7 @@ mod open_files;
 mod outbound;
 mod registry;
 mod reload;
+mod retention;
 mod startup;
 mod upkeep;
 mod watchdog;

@@ -12,7 +12,7 @@ use crate::dispatch::{Dispatcher, Job};
 use crate::engine::{Input, Send};
 use crate::model::{Locator, Outcome, OutcomeClass};
 use crate::server::metrics::Metrics;
-use crate::store::fact::{Accepted, Fact};
+use crate::store::fact::Accepted;
 use crate::store::journal::medium::RealMedium;
 use crate::store::journal::reader::JournalReader;
 use crate::time::{ScheduleClock, wall_now};
@@ -61,13 +61,9 @@ impl Outbound {
                 format!("the event can't be read from the journal, so nothing was sent: {why}"),
             ))
         };
-        match self.reader.read(send.body) {
-            Ok(found) => match found.fact {
-                Fact::Accepted(accepted) if found.sequence == send.key.sequence => Ok(Arc::new(accepted)),
-                _ => Err(unreadable(format!("another fact lies at its place in segment {}", send.body.segment))),
-            },
-            Err(error) => Err(unreadable(error.to_string())),
-        }
+        let found = self.reader.read(send.body).map_err(|error| unreadable(error.to_string()))?;
+        let event = found.fact.into_event(found.sequence, send.key.sequence);
+        event.map(Arc::new).ok_or_else(|| unreadable(format!("another fact lies at its place in segment {}", send.body.segment)))
     }
 
     async fn attempt(self, send: Send, accepted: &Accepted) {

@@ -108,6 +108,7 @@ fn settings_changes(old: &Config, new: &Config, started: &Config) -> Vec<String>
     let live = [
         ("[limits]", old.limits != new.limits),
         ("[ingest]", old.ingest != new.ingest),
+        ("[history]", old.history != new.history),
         ("[egress]", old.egress != new.egress),
         ("[delivery] orphan_grace", old.orphan_grace_ms != new.orphan_grace_ms),
         ("[[token]]", old.tokens != new.tokens),

@@ -23,7 +23,7 @@ use super::outbound::Outbound;
 use super::registry::{Plan, Registry};
 use super::watchdog::Watchdog;
 use super::wheelhouse::{Inbox, Message, Wheelhouse};
-use super::{DaemonError, Event, Running, notify, reload, upkeep, write_pause};
+use super::{DaemonError, Event, Running, notify, reload, retention, upkeep, write_pause};
 use crate::config::{Config, Environment, Mistakes};
 use crate::dispatch::Dispatcher;
 use crate::engine::pending::Entry;
@@ -115,6 +115,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let parts =
         Parts { inbox, environment, lists, blacklist, dispatcher, sandboxes, listen, admin_socket, space, warnings, clock, mistakes };
     let house = house(config, path, registry, parts);
+    retention::begin(&house, runtime.handle().clone(), data_dir, events.clone())?;
     drop(runtime.spawn(write_pauses(house.clone(), pauses)));
     drop(runtime.spawn(watch_orphans(house.clone())));
     let (closing, doors) = open_doors(&runtime, listener, admin, &house, metrics);
@@ -347,7 +348,7 @@ fn spawn_senders(outbound: &Outbound, events: &SyncSender<Event>) -> Result<Vec<
 }
 
 /// A thread whose failure or panic ends the process.
-fn spawn_guarded(
+pub(super) fn spawn_guarded(
     name: &'static str,
     events: SyncSender<Event>,
     work: impl FnOnce() -> Result<(), String> + Send + 'static,

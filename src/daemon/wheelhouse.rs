@@ -14,7 +14,8 @@ use crate::engine::{AttemptRecord, Effect, Engine, Input, Reply, Send, Ticket};
 use crate::limits;
 use crate::model::{NewEvent, PauseReason, WebhookNumber};
 use crate::server::metrics::Metrics;
-use crate::store::fact::{Attempted, BlacklistChange, Cancelled, Fact};
+use crate::store::carry::{Carry, Load};
+use crate::store::fact::{Attempted, BlacklistChange, Cancelled, CancelledDelivery, Fact};
 use crate::store::writer::{Answer, Order, WriterStatus};
 use crate::time::{ScheduleClock, Stopwatch, UnixMillis};
 
@@ -41,6 +42,15 @@ pub(super) enum Message {
         /// Told when they are.
         done: oneshot::Sender<()>,
         /// Given back then, and not before: whoever asked may be gone by now, the order is not.
+        permit: OwnedSemaphorePermit,
+    },
+    /// Retention wants written down again what still holds of this.
+    Carry {
+        /// What held.
+        carry: Vec<Carry>,
+        /// Told what it took, once it is durable and the engine knows of it.
+        done: oneshot::Sender<Load>,
+        /// Given back then.
         permit: OwnedSemaphorePermit,
     },
     /// The daemon wants a change of a Black List made durable.
@@ -117,6 +127,7 @@ struct Waiting {
     blacklist_changes: HashMap<u64, (oneshot::Sender<usize>, OwnedSemaphorePermit)>,
     /// Pauses that nobody has taken over yet to write them down: at most one a webhook.
     pauses: VecDeque<(WebhookNumber, PauseReason)>,
+    carries: HashMap<u64, (oneshot::Sender<Load>, OwnedSemaphorePermit)>,
     next_sender: usize,
     writer: WriterStatus,
 }
@@ -173,6 +184,11 @@ impl Wheelhouse {
                 waiting.operations.insert(ticket, (done, permit));
                 self.order(Order::Operate { ticket, facts }, waiting);
             }
+            Message::Carry { carry, done, permit } => {
+                let ticket = waiting.ticket();
+                waiting.carries.insert(ticket, (done, permit));
+                self.order(Order::Carry { ticket, carry }, waiting);
+            }
             Message::Blacklist { change, done, permit } => {
                 let ticket = waiting.ticket();
                 waiting.blacklist_changes.insert(ticket, (done, permit));
@@ -207,6 +223,13 @@ impl Wheelhouse {
                 self.engine.handle(now, Input::Committed { ticket: Ticket(ticket), settled }, effects);
             }
             Answer::Recorded(count) => self.engine.handle(now, Input::Recorded(count), effects),
+            Answer::Carried { ticket, moved, load } => {
+                self.engine.handle(now, Input::Carried(moved), effects);
+                if let Some((done, _permit)) = waiting.carries.remove(&ticket) {
+                    // Whoever asked may have given up.
+                    let _ = done.send(load);
+                }
+            }
             Answer::Blacklisted { ticket, changed } => {
                 if let Some((done, _permit)) = waiting.blacklist_changes.remove(&ticket) {
                     // Whoever asked may have given up.
@@ -241,7 +264,8 @@ impl Wheelhouse {
                     self.order(Order::Record(Fact::Attempted(Attempted { key, body, previous: None, attempt })), waiting);
                 }
                 Effect::RecordCancelled { keys, by } => {
-                    self.order(Order::Record(Fact::Cancelled(Cancelled { at: self.clock.now(), by, keys })), waiting);
+                    let deliveries = keys.into_iter().map(|(key, due)| CancelledDelivery::new(key, due)).collect();
+                    self.order(Order::Record(Fact::Cancelled(Cancelled { at: self.clock.now(), by, deliveries })), waiting);
                 }
                 Effect::PauseWebhook { webhook, reason } => waiting.pauses.push_back((webhook, reason)),
             }

@@ -63,6 +63,8 @@ pub enum Input {
         /// Who did it, and why.
         by: String,
     },
+    /// The events of these deliveries lie elsewhere from now on, durably; those that ended meanwhile are passed over.
+    Carried(Vec<(DeliveryKey, Locator)>),
     /// The daemon is ending: nothing new is accepted or sent.
     DrainBegan,
 }

@@ -48,6 +48,8 @@ pub struct Engine {
     counters: Counters,
     reserved: usize,
     in_flight: u32,
+    /// Attempts in flight whose event was carried elsewhere since they began.
+    in_flight_elsewhere: u32,
     unsynced: usize,
     publications: usize,
     draining: bool,
@@ -80,6 +82,7 @@ impl Engine {
             counters: Counters::default(),
             reserved: 0,
             in_flight: 0,
+            in_flight_elsewhere: 0,
             unsynced: 0,
             publications: 0,
             draining: false,
@@ -101,6 +104,7 @@ impl Engine {
             Input::Paused { webhook, paused } => self.lanes.set_paused(webhook, paused),
             Input::Resumed { webhook } => self.lanes.resume(webhook),
             Input::Removed { webhook, by } => self.removed(webhook, by),
+            Input::Carried(moved) => self.carried(&moved),
             Input::DrainBegan => self.draining = true,
         }
         self.advance(now);
@@ -133,6 +137,12 @@ impl Engine {
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.in_flight
+    }
+
+    /// Attempts under way that were told a place for their event where it need not be much longer: [`Input::Carried`] came since.
+    #[must_use]
+    pub fn in_flight_elsewhere(&self) -> u32 {
+        self.in_flight_elsewhere
     }
 
     /// The table of pending deliveries.
@@ -311,6 +321,8 @@ impl Engine {
             return;
         };
         self.in_flight -= 1;
+        self.in_flight_elsewhere -= u32::from(self.pending.is_elsewhere(node));
+        self.pending.set_elsewhere(node, false);
         self.unsynced += 1;
         self.counters.attempts += 1;
         let Entry { body, due, attempts, round, .. } = self.pending.entry(node);
@@ -340,6 +352,17 @@ impl Engine {
         }
         if self.lanes.came_to_order(key.webhook) {
             self.requeue(&HashSet::from([key.webhook]), now);
+        }
+    }
+
+    fn carried(&mut self, moved: &[(DeliveryKey, Locator)]) {
+        for (key, body) in moved {
+            let Some(node) = self.pending.find(*key) else { continue };
+            self.pending.set_body(node, *body);
+            if self.pending.place(node) == Place::InFlight && !self.pending.is_elsewhere(node) {
+                self.pending.set_elsewhere(node, true);
+                self.in_flight_elsewhere += 1;
+            }
         }
     }
 

@@ -27,6 +27,7 @@ const CHUNK: usize = 8192;
 const SHARDS: usize = 256;
 const LOW_48: u64 = (1 << 48) - 1;
 const PLACE_MASK: u64 = 0b11;
+const ELSEWHERE: u64 = 1 << 5;
 const PROMPT: u64 = 1 << 6;
 const DEAD: u64 = 1 << 7;
 
@@ -221,6 +222,23 @@ impl Pending {
         node.0[0] = (node.0[0] & !PROMPT) | if prompt { PROMPT } else { 0 };
     }
 
+    /// Puts down where the event of an entry lies now.
+    pub fn set_body(&mut self, node_number: NodeNumber, body: Locator) {
+        self.node_mut(node_number).0[2] = word_of(body);
+    }
+
+    /// Whether the event was carried elsewhere since the attempt under way began.
+    #[must_use]
+    pub fn is_elsewhere(&self, node_number: NodeNumber) -> bool {
+        self.node(node_number).0[0] & ELSEWHERE != 0
+    }
+
+    /// Puts down whether the event was carried elsewhere since the attempt under way began.
+    pub fn set_elsewhere(&mut self, node_number: NodeNumber, elsewhere: bool) {
+        let node = self.node_mut(node_number);
+        node.0[0] = (node.0[0] & !ELSEWHERE) | if elsewhere { ELSEWHERE } else { 0 };
+    }
+
     /// Whether an entry was removed while it was in a list.
     pub(super) fn is_dead(&self, node_number: NodeNumber) -> bool {
         self.node(node_number).0[0] & DEAD != 0
@@ -275,7 +293,7 @@ impl Node {
         Self([
             (due.0.min(LOW_48) << 16) | (u64::from(attempts) << 8),
             ((key.sequence.0 & LOW_48) << 16) | u64::from(round),
-            (u64::from(body.segment) << 32) | u64::from(body.offset),
+            word_of(body),
             (u64::from(key.webhook.0) << 32) | u64::from(NONE),
         ])
     }
@@ -300,6 +318,10 @@ impl Node {
         let bytes = self.0[1].to_le_bytes();
         u16::from_le_bytes([bytes[0], bytes[1]])
     }
+}
+
+fn word_of(body: Locator) -> u64 {
+    (u64::from(body.segment) << 32) | u64::from(body.offset)
 }
 
 fn node_in(chunks: &[Box<[Node]>], node_number: NodeNumber) -> &Node {

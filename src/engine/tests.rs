@@ -452,3 +452,18 @@ fn what_was_loaded_goes_on_where_it_stood() {
     world.run_until(START.plus_ms(5000));
     assert_eq!((world.sent[1].1.attempt, world.sent[1].1.prompt), (16, true));
 }
+
+#[test]
+fn an_attempt_that_began_before_its_event_was_carried_is_counted_until_it_ends() {
+    let mut world = World::new(vec![webhook(1)], failure);
+    world.publish(1);
+    let (key, place) = (world.sent[0].1.key, Locator { segment: 9, offset: 8192 });
+    for _ in 0..2 {
+        world.input(Input::Carried(vec![(key, place)]));
+        assert_eq!(world.engine.in_flight_elsewhere(), 1);
+    }
+    world.run_until(START.plus_ms(1000));
+    assert_eq!((world.engine.in_flight(), world.engine.in_flight_elsewhere()), (0, 0));
+    world.run_until(START.plus_ms(101_000));
+    assert_eq!(world.sent[1].1.body, place, "the next attempt is told where the event lies now");
+}

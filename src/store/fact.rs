@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::model::blacklist::{Cause, Entry};
 use crate::model::{
-    Address, Attempt, DeliveryKey, EventId, EventTypeName, FieldsHash, Locator, Origin, Pause, Project, Secret, WebhookId, WebhookNumber,
+    Address, Attempt, DeliveryKey, EventId, EventTypeName, FieldsHash, Locator, Origin, Pause, Project, Secret, Sequence, WebhookId,
+    WebhookNumber,
 };
 use crate::time::UnixMillis;
 
@@ -24,6 +25,37 @@ pub enum Fact {
     Cancelled(Cancelled),
     /// An operator, or retention, changed a Black List.
     Blacklist(BlacklistChange),
+    /// What is still pending of an event was written down again, before its segment goes.
+    Carried(Carried),
+    /// Ids that are still recognized were written down again, before their segment goes.
+    IdsCarried(Vec<CarriedId>),
+    /// Everything that still matters in the oldest segments was written down again: they may go.
+    FloorRaised(FloorRaised),
+}
+
+impl Fact {
+    /// The event that accepted number `sequence`, if this fact tells of it: its `Accepted`, which has that number itself, or a [`Carried`].
+    #[must_use]
+    pub fn into_event(self, own: Sequence, sequence: Sequence) -> Option<Accepted> {
+        match self {
+            Self::Accepted(accepted) if own == sequence => Some(accepted),
+            Self::Carried(carried) if carried.sequence == sequence => Some(carried.event),
+            _ => None,
+        }
+    }
+
+    /// When it happened, on the schedule clock; `None` where the fact does not say.
+    #[must_use]
+    pub fn moment(&self) -> Option<UnixMillis> {
+        match self {
+            Self::Accepted(accepted) => Some(accepted.accepted),
+            Self::Attempted(attempted) => Some(attempted.attempt.finished),
+            Self::Cancelled(cancelled) => Some(cancelled.at),
+            Self::Carried(carried) => Some(carried.at),
+            Self::FloorRaised(raised) => Some(raised.at),
+            Self::Webhook(_) | Self::IdsCarried(_) | Self::Blacklist(_) => None,
+        }
+    }
 }
 
 /// An event and the deliveries made of it.
@@ -79,9 +111,9 @@ impl Fact {
 pub struct Attempted {
     /// The delivery.
     pub key: DeliveryKey,
-    /// Where its `Accepted` lies.
+    /// Where its event lies. The writer puts this right: the event may have been carried since the attempt began.
     pub body: Locator,
-    /// Where the attempt before it lies; the writer fills it in.
+    /// Where the attempt before it lies, alone or inside a [`Carried`]; the writer fills it in.
     pub previous: Option<Locator>,
     /// The attempt.
     pub attempt: Attempt,
@@ -113,8 +145,101 @@ pub struct Cancelled {
     pub at: UnixMillis,
     /// Who, and why.
     pub by: String,
-    /// Which, each with the due time at which it stood in the queue.
-    pub keys: Vec<(DeliveryKey, UnixMillis)>,
+    /// Which.
+    pub deliveries: Vec<CancelledDelivery>,
+}
+
+/// One of the deliveries of a [`Cancelled`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CancelledDelivery {
+    /// Which.
+    pub key: DeliveryKey,
+    /// The due time at which it stood in the queue.
+    pub due: UnixMillis,
+    /// Where its event lies; the writer fills it in.
+    pub body: Locator,
+    /// Where its last attempt lies; the writer fills it in.
+    pub last_attempt: Option<Locator>,
+}
+
+impl CancelledDelivery {
+    /// A delivery that stood in the queue at `due`.
+    #[must_use]
+    pub fn new(key: DeliveryKey, due: UnixMillis) -> Self {
+        Self { key, due, body: Locator::default(), last_attempt: None }
+    }
+}
+
+/// An event with those of its deliveries that are still pending: from here on this, and no longer what lies at `from`, is where they find it.
+///
+/// An event with many deliveries, or long timelines, makes several of these, each with the whole event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// The number of the fact that accepted the event. The deliveries' keys go on naming it.
+    pub sequence: Sequence,
+    /// Where the event lay for these deliveries until now: its `Accepted`, or an older `Carried`.
+    pub from: Locator,
+    /// When it was carried.
+    pub at: UnixMillis,
+    /// The event as it was accepted, without its lists of deliveries.
+    pub event: Accepted,
+    /// Where each delivery stands.
+    pub deliveries: Vec<CarriedDelivery>,
+}
+
+/// One of the deliveries of a [`Carried`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CarriedDelivery {
+    /// The webhook.
+    pub webhook: WebhookNumber,
+    /// When the next attempt is due.
+    pub due: UnixMillis,
+    /// The round, from 1.
+    pub round: u16,
+    /// Attempts made in this round.
+    pub attempts: u8,
+    /// The attempts so far, the oldest first; of very many the newest [`crate::limits::CARRIED_ATTEMPTS_MAX`].
+    pub timeline: Vec<Attempt>,
+}
+
+/// An id that a client chose, and what is compared when it comes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CarriedId {
+    /// The hash of project and id.
+    pub hash: [u8; 16],
+    /// When its event was accepted.
+    pub accepted: UnixMillis,
+    /// What "the same content" compares.
+    pub fields_hash: FieldsHash,
+    /// Deliveries made of it.
+    pub deliveries: u32,
+}
+
+/// Where the part of the journal begins that is still needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Floor {
+    /// The first segment that is needed.
+    pub segment: u32,
+    /// The number of its first fact.
+    pub sequence: Sequence,
+}
+
+impl Default for Floor {
+    /// Of a journal from which nothing ever went.
+    fn default() -> Self {
+        Self { segment: 1, sequence: Sequence(1) }
+    }
+}
+
+/// Everything below this floor may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FloorRaised {
+    /// The floor.
+    pub floor: Floor,
+    /// The latest schedule time that any fact before this one named.
+    pub latest: UnixMillis,
+    /// When it was raised.
+    pub at: UnixMillis,
 }
 
 /// A change of one project's Black List; at most [`crate::limits::BULK_SLICE_KEYS`] addresses a fact.

@@ -10,7 +10,8 @@
 //! 1. [`writer`] appends facts to the group in memory ([`journal`]), one write and one sync make them durable, and only then is anybody answered.
 //! 2. What is synced is folded into the [`view`], in small batches; the view's position moves in the last batch of a window only.
 //! 3. What a synced fact ended is noted in the [`history`], which puts an index of it beside each segment that is full.
-//! 4. [`recovery`] reads what follows the view's position, cuts a torn tail that was never acknowledged, names what is damaged, and rebuilds the view when it does not fit.
+//! 4. [`retention`] lets the oldest segments go when they are old, or when there are too many; what still matters in them is [carried](carry) to the journal's end first.
+//! 5. [`recovery`] reads what follows the view's position, cuts a torn tail that was never acknowledged, names what is damaged, and rebuilds the view when it does not fit.
 //!
 //! # Rules
 //! * Sequence numbers are consecutive, so a missing fact is always seen and can be named.
@@ -24,15 +25,18 @@
 //! The byte tables are in [`journal::frame`], [`journal::segment`], [`view::keys`] and `history::index`, what is assumed of a disk in [`journal::medium`], the directory in [`data_dir`].
 //!
 //! # What is not here yet
-//! Segments are kept for ever (no retention), and there is no backup command.
+//! There is no backup command.
 
 pub mod ballast;
 pub mod blacklist;
+pub mod carry;
 pub mod data_dir;
 pub mod fact;
 pub mod history;
 pub mod journal;
 pub mod recovery;
+pub mod retention;
 pub mod space;
+pub mod timeline;
 pub mod view;
 pub mod writer;

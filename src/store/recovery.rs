@@ -7,7 +7,9 @@
 //!    is named, and its numbers are never given again. A hole above it is a *torn tail*, never acknowledged, normal after a crash: the journal is cut at the first one, and before a batch that is not whole.
 //! 3. What is kept of the newest segment is copied into a fresh file and synced before anything is applied or answered: after a failed sync the
 //!    cache of the old file can't be trusted. Number and offsets stay, so every locator stays true.
-//! 4. The view catches up, the queue is read whole and compared with the count and the digest that the view keeps of it. If they do not agree, the view is rebuilt, once.
+//! 4. Retention lets the oldest segments go and raises a floor. What is missing below it is not damage; what still lies below it is removed. A view that was left
+//!    before it heard of the floor, and needs what went, is thrown away.
+//! 5. The view catches up, the queue is read whole and compared with the count and the digest that the view keeps of it. If they do not agree, the view is rebuilt, once.
 
 mod segments;
 
@@ -139,6 +141,8 @@ pub fn open<M: Medium, T: Table>(
             (rebuild(table, &segments, &tail, &reader, &mut warnings, progress)?, true)
         }
     };
+    let floor = view.meta().floor;
+    let segments = segments.remove_below(floor, medium.as_ref(), &mut warnings);
     let (sequence, locator) = (view.meta().sequence, view.meta().locator);
     let history = History::open(Arc::clone(&medium), reader.clone(), &segments.numbers, FollowPlace { sequence, locator })?;
     segments.note_unindexed(&tail, &reader, &history)?;
@@ -203,8 +207,15 @@ fn follow<M: Medium, T: Table>(
         None => return Err(Unfit::Table("it says of no journal how far it follows it".into())),
     };
     segments.check_position(&meta, tail, reader)?;
-    let mut view = View::new(table, meta, true);
+    let mut view = View::new(table, meta, meta.floor.segment, true);
     catch_up(&mut view, segments, tail, reader, warnings, progress)?;
+    if let Some(number) = segments.missing(meta.floor.segment, view.meta().floor.segment).first() {
+        // What was carried out of it comes behind the view's position, so the view can't tell what of it had ended.
+        return Err(Unfit::Table(format!("it still needs journal segment {number}, which went")));
+    }
+    for number in segments.missing(view.meta().floor.segment, segments.newest_number()) {
+        warnings.push(format!("the journal is damaged: {} is missing; everything else was kept", segment::file_name(number)));
+    }
     check_queue(&view)?;
     webhooks_of(view.table().as_ref())?;
     Ok(view)
@@ -219,7 +230,7 @@ fn rebuild<M: Medium, T: Table>(
     warnings: &mut Vec<String>,
     progress: &mut dyn FnMut(String),
 ) -> Result<View<T>, OpenError> {
-    let mut view = View::new(table, View::<T>::beginning(segments.journal), false);
+    let mut view = View::new(table, View::<T>::beginning(segments.journal), segments.numbers.first().copied().unwrap_or(0), false);
     catch_up(&mut view, segments, tail, reader, warnings, progress)?;
     match check_queue(&view) {
         Ok(()) => Ok(view),
@@ -238,7 +249,7 @@ fn catch_up<M: Medium, T: Table>(
     progress: &mut dyn FnMut(String),
 ) -> Result<(), OpenError> {
     let position = *view.meta();
-    let mut has_lost = false;
+    let mut holes = Vec::new();
     let mut expected = position.sequence.next();
     for number in segments.numbers.iter().copied().filter(|number| *number >= position.locator.segment) {
         progress(format!("reading journal segment {number} of {}", segments.newest_number()));
@@ -256,8 +267,7 @@ fn catch_up<M: Medium, T: Table>(
                 break;
             }
             if frame.sequence > expected {
-                warnings.push(lost(expected, frame.sequence));
-                has_lost = true;
+                holes.push((expected, frame.sequence));
             }
             expected = frame.sequence.next();
             view.fold(place_of(&frame), &frame.fact);
@@ -267,15 +277,15 @@ fn catch_up<M: Medium, T: Table>(
         }
     }
     if expected <= tail.synced_through {
-        warnings.push(lost(expected, tail.synced_through.next()));
-        has_lost = true;
+        holes.push((expected, tail.synced_through.next()));
     }
     write_out(view, progress)?;
     view.caught_up();
-    if has_lost {
-        repair_queue(view)?;
-    }
-    Ok(())
+    // What is missing below the floor went because nobody needed it.
+    let needed = view.meta().floor.sequence;
+    let lost = holes.into_iter().map(|(from, to)| (needed.max(from), to)).filter(|(from, to)| from < to).collect::<Vec<_>>();
+    warnings.extend(lost.iter().map(|(from, to)| lost_facts(*from, *to)));
+    if lost.is_empty() { Ok(()) } else { Ok(repair_queue(view)?) }
 }
 
 /// After facts were lost, others name deliveries that nobody knows, or leave a delivery in the queue twice. What is there is kept, the younger of two,
@@ -342,7 +352,7 @@ fn place_of(frame: &ScannedFrame) -> Appended {
     Appended { sequence: frame.sequence, locator: frame.locator, checksum: frame.checksum }
 }
 
-fn lost(from: Sequence, to: Sequence) -> String {
+fn lost_facts(from: Sequence, to: Sequence) -> String {
     format!("the journal is damaged: facts {from} to {} are gone; everything else was kept", to.0 - 1)
 }
 

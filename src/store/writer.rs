@@ -11,25 +11,28 @@
 //! After a failed write or sync nothing is known about the file any more: the writer gives back the error, the daemon says so and ends, and the
 //! next start sorts it out. An fsync is never tried again.
 
+mod places;
 mod room;
+mod verdicts;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::Duration;
 
+use self::places::Carrying;
 use self::room::Outcome;
 use super::blacklist::{self, Blacklist};
+use super::carry::{Carry, Load};
 use super::fact::{Accepted, BlacklistChange, Fact};
 use super::history::History;
 use super::journal::medium::Medium;
 use super::journal::{Appended, JournalError, JournalWriter, Spare, SpareJob};
 use super::space::Space;
-use super::view::keys::{self, IdHash, IdempotencyRow};
 use super::view::{Table, TableError, View};
 use crate::limits;
-use crate::model::{Proposal, Sequence, Settled, Verdict};
+use crate::model::{DeliveryKey, Locator, Proposal, Sequence, Settled, Verdict};
 use crate::time::UnixMillis;
 
 /// Something to be written. `ticket` is the caller's and comes back in the answer.
@@ -50,6 +53,13 @@ pub enum Order {
         ticket: u64,
         /// The facts, one atomic batch.
         facts: Vec<Fact>,
+    },
+    /// Write down again what of this still holds, now: its segment is about to go.
+    Carry {
+        /// The caller's.
+        ticket: u64,
+        /// What held when the caller looked.
+        carry: Vec<Carry>,
     },
     /// Make this change of a Black List durable now, as far as it changes anything; that is decided here, in order.
     Blacklist {
@@ -86,6 +96,15 @@ pub enum Answer {
     Operated {
         /// The order's.
         ticket: u64,
+    },
+    /// What still held is durable.
+    Carried {
+        /// The order's.
+        ticket: u64,
+        /// The deliveries that were carried, each with the place where its event lies now.
+        moved: Vec<(DeliveryKey, Locator)>,
+        /// What this took in the journal.
+        load: Load,
     },
     /// The change of a Black List is durable.
     Blacklisted {
@@ -188,6 +207,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
             Order::Record(fact) => self.take_outcome(Outcome::Record(fact), now)?,
             Order::Operate { ticket, facts } => self.take_outcome(Outcome::Operate { ticket, facts }, now)?,
             Order::Blacklist { ticket, change } => self.take_outcome(Outcome::Blacklist { ticket, change }, now)?,
+            Order::Carry { ticket, carry } => self.take_outcome(Outcome::Carry(Carrying::new(ticket, carry, now)), now)?,
             Order::Barrier { ticket } => {
                 self.barriers.push((ticket, self.last_sequence()));
                 self.sync_at = Some(now);
@@ -349,45 +369,6 @@ impl<M: Medium, T: Table> Writer<M, T> {
             }
         }
         Ok(settled)
-    }
-
-    /// What is new, repeated or in conflict; the places of new ones are filled in once they have one.
-    fn verdicts(&self, batch: &[Proposal]) -> Result<Vec<Verdict>, StoreError> {
-        let mut in_batch: HashMap<IdHash, IdempotencyRow> = HashMap::new();
-        let mut verdicts = Vec::with_capacity(batch.len());
-        for proposal in batch {
-            let new = Verdict::New { sequence: Default::default(), locator: Default::default() };
-            if !proposal.id_by_client {
-                verdicts.push(new);
-                continue;
-            }
-            let hash = keys::id_hash(&proposal.project, &proposal.id);
-            let known = match in_batch.get(&hash) {
-                Some(row) => Some(*row),
-                None => self.view.idempotency_row(&hash)?,
-            };
-            let known = known.filter(|row| proposal.accepted.since_ms(row.accepted) < self.idempotency_window_ms);
-            verdicts.push(match known {
-                Some(row) if row.fields_hash == proposal.fields_hash => Verdict::Duplicate { deliveries: row.deliveries },
-                Some(_) => Verdict::Conflict,
-                None => {
-                    let deliveries = u32::try_from(proposal.deliveries.len() + proposal.overflowed.len()).unwrap_or(u32::MAX);
-                    in_batch.insert(hash, IdempotencyRow { accepted: proposal.accepted, fields_hash: proposal.fields_hash, deliveries });
-                    new
-                }
-            });
-        }
-        Ok(verdicts)
-    }
-
-    /// Fills in where the attempt before lies; the queue knows it.
-    fn with_previous(&self, fact: Fact) -> Result<Fact, StoreError> {
-        let Fact::Attempted(mut attempted) = fact else { return Ok(fact) };
-        if attempted.attempt.number > 1 || attempted.attempt.round > 1 {
-            let row = self.view.queue_row(attempted.attempt.due, attempted.key)?;
-            attempted.previous = row.and_then(|row| row.last_attempt);
-        }
-        Ok(Fact::Attempted(attempted))
     }
 
     fn appended(&mut self, places: &[Appended], facts: Vec<Fact>) {

@@ -15,6 +15,7 @@ mod outcomes;
 mod packaging;
 mod readme;
 mod receivers;
+mod retention;
 mod rooms;
 mod sandbox;
 mod syscalls;

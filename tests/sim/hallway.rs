@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use hookwheel::engine::{AttemptRecord, Effect, Engine, Input, Send, Ticket};
 use hookwheel::limits::SPARE_RETRY_MS;
 use hookwheel::model::{DeliveryKey, Locator, Outcome, OutcomeClass, Pause, Proposal, Sequence, Settled, Verdict, WebhookNumber};
-use hookwheel::store::fact::{Attempted, Cancelled, Fact};
+use hookwheel::store::fact::{Attempted, Cancelled, CancelledDelivery, Fact};
 use hookwheel::store::history::History;
 use hookwheel::store::journal::SpareJob;
 use hookwheel::store::journal::reader::JournalReader;
@@ -13,6 +13,7 @@ use hookwheel::store::view::keys::id_hash;
 use hookwheel::store::writer::{Answer, Order, StoreError, Writer};
 use hookwheel::time::UnixMillis;
 
+use crate::archivist::Archivist;
 use crate::laws::{self, Law, require};
 use crate::ledger::KnownId;
 use crate::medium::SimMedium;
@@ -56,6 +57,7 @@ pub(crate) struct Daemon {
     pub(crate) blacklist_tickets: u64,
     /// Records ordered and not yet durable.
     pub(crate) unrecorded: usize,
+    pub(crate) archivist: Archivist,
     pub(crate) started_ms: u64,
     pub(crate) started: UnixMillis,
     pub(crate) engine_at: u64,
@@ -116,12 +118,17 @@ impl World {
         for _ in 0..inputs.max(1) {
             let input = daemon.inbox.pop_front().unwrap_or(Input::Ticked);
             self.mirror_input(daemon, &input, now);
+            let is_carried = matches!(input, Input::Carried(_));
             let mut effects = Vec::new();
             daemon.engine.handle(now, input, &mut effects);
             for effect in effects {
                 self.carry_out(daemon, effect, now)?;
             }
+            if is_carried {
+                self.the_engine_knows_what_was_carried(daemon);
+            }
         }
+        self.answer_the_archivist(daemon);
         laws::the_engine_knows_what_is_pending(&daemon.mirror, &daemon.engine)?;
         let wakeup = daemon.engine.next_wakeup();
         if wakeup.is_none_or(|at| at > now) && self.rng.one_in(4) {
@@ -153,6 +160,7 @@ impl World {
             Input::Resumed { webhook } => mirror.lane(*webhook).gone = false,
             Input::Removed { webhook, .. } => mirror.lane(*webhook).removed = true,
             Input::DrainBegan => mirror.draining = true,
+            Input::Carried(_) => {}
             Input::Published { .. } | Input::Attempted { .. } | Input::Recorded(_) | Input::Ticked => {}
         }
     }
@@ -183,7 +191,8 @@ impl World {
                     require("only what waits for a removed webhook is cancelled", fits, || format!("{key:?}: {waiting:?}"))?;
                 }
                 daemon.unrecorded += 1;
-                daemon.order(Order::Record(Fact::Cancelled(Cancelled { at: now, by, keys })), soon_ms);
+                let deliveries = keys.into_iter().map(|(key, due)| CancelledDelivery::new(key, due)).collect();
+                daemon.order(Order::Record(Fact::Cancelled(Cancelled { at: now, by, deliveries })), soon_ms);
             }
             Effect::PauseWebhook { webhook, reason } => {
                 self.note("paused by 410", &[("webhook", webhook.0.into())]);
@@ -224,7 +233,11 @@ impl World {
         laws::caps_hold(&daemon.mirror, send, daemon.mirror.in_flight as usize + daemon.unrecorded)?;
         daemon.mirror.sent(send, now);
         laws::the_rate_holds(daemon.mirror.lane(key.webhook), now)?;
-        let (outcome, takes_ms) = match daemon.bodies.read(send.body) {
+        let read = daemon.bodies.read(send.body);
+        if !self.rotten {
+            laws::the_event_is_there(key, &read)?;
+        }
+        let (outcome, takes_ms) = match read {
             Ok(read) => {
                 if !self.rotten {
                     laws::bytes_are_identical(&self.ledger, send, &read.fact)?;
@@ -238,16 +251,19 @@ impl World {
                 (Outcome::new(OutcomeClass::BodyUnreadable, error.to_string()), 1)
             }
         };
-        self.plan_in(takes_ms, Happening::AttemptEnds { incarnation: daemon.incarnation, key, outcome });
+        self.plan_in(takes_ms, Happening::AttemptEnds { incarnation: daemon.incarnation, key, body: send.body, outcome });
         Ok(())
     }
 
     /// A response arrives, if the process that waited for it still lives.
-    pub(crate) fn attempt_ends(&mut self, incarnation: u64, key: DeliveryKey, outcome: Outcome) {
+    pub(crate) fn attempt_ends(&mut self, incarnation: u64, key: DeliveryKey, body: Locator, outcome: Outcome) -> Law {
         let now_ms = self.now_ms + self.rng.below(2);
-        if let Some(daemon) = self.daemon.as_mut().filter(|daemon| daemon.incarnation == incarnation) {
-            daemon.tell(Input::Attempted { key, outcome }, now_ms);
+        let Some(daemon) = self.daemon.as_mut().filter(|daemon| daemon.incarnation == incarnation) else { return Ok(()) };
+        if !self.rotten {
+            laws::the_event_is_there(key, &daemon.bodies.read(body))?;
         }
+        daemon.tell(Input::Attempted { key, outcome }, now_ms);
+        Ok(())
     }
 
     /// The writer's thread runs for a while.
@@ -376,6 +392,10 @@ impl World {
             Order::Commit { .. } => {}
             Order::Record(fact) => self.ledger.take_facts(vec![fact.clone()]),
             Order::Operate { facts, .. } => self.ledger.take_facts(facts.clone()),
+            Order::Carry { carry, .. } => {
+                self.forget_carried_if_forgotten(daemon, carry);
+                self.ledger.take_carry(carry, daemon.schedule(self.now_ms));
+            }
             Order::Blacklist { ticket, change } => self.ledger.take_blacklist(*ticket, change),
             Order::Barrier { ticket } => drop(daemon.barriers.insert(*ticket, Some(daemon.writer.status().last_sequence))),
             Order::SetIdempotencyWindow { window_ms } => self.ledger.window_ms = *window_ms,
@@ -411,6 +431,10 @@ impl World {
                     daemon.unrecorded -= count;
                     daemon.tell(Input::Recorded(count), soon_ms);
                 }
+                Answer::Carried { moved, load, .. } => {
+                    daemon.archivist.carried.push_back(load);
+                    daemon.tell(Input::Carried(moved), soon_ms);
+                }
                 Answer::Blacklisted { ticket, changed } => {
                     let expected = self.ledger.expected_changes.remove(&ticket);
                     require("the Black List is what was answered", self.rotten || expected == Some(changed), || {
@@ -424,6 +448,7 @@ impl World {
                     require("a barrier passes when the table has everything before it", applied >= before, || {
                         format!("{before}, {applied}")
                     })?;
+                    daemon.archivist.at_barrier(ticket, soon_ms);
                 }
             }
         }

@@ -9,8 +9,8 @@ use hookwheel::model::{
     WebhookNumber,
 };
 use hookwheel::store::blacklist::Blacklist;
-use hookwheel::store::fact::Fact;
-use hookwheel::store::journal::reader::JournalReader;
+use hookwheel::store::fact::{Accepted, Fact};
+use hookwheel::store::journal::reader::{JournalReader, ReadError, ReadFact};
 use hookwheel::store::journal::segment::ScannedFrame;
 use hookwheel::time::UnixMillis;
 
@@ -75,7 +75,7 @@ pub(crate) fn the_blacklist_is_what_was_answered(ledger: &Ledger, blacklist: &Bl
 /// **Nothing is sent or answered before it is durable**: at that moment the most unlucky loss of power would leave its `Accepted`.
 pub(crate) fn it_is_durable(reader: &JournalReader<SimMedium>, sequence: Sequence, locator: Locator) -> Law {
     let found = reader.read(locator);
-    let is_there = found.as_ref().is_ok_and(|found| found.sequence == sequence && matches!(found.fact, Fact::Accepted(_)));
+    let is_there = found.as_ref().is_ok_and(|found| found.fact.clone().into_event(found.sequence, sequence).is_some());
     require("nothing is sent or answered before it is durable", is_there, || format!("fact {sequence} at {locator:?}: {found:?}"))
 }
 
@@ -242,15 +242,22 @@ pub(crate) fn the_view_rests_without_room(table: &SimTable) -> Law {
 
 /// **Bytes delivered equal bytes accepted**: what is read for an attempt is the event of that number, made for that webhook.
 pub(crate) fn bytes_are_identical(ledger: &Ledger, send: &Send, fact: &Fact) -> Law {
-    let event = ledger.books.events.get(&send.key.sequence);
-    let same = match (fact, event) {
-        (Fact::Accepted(read), Some(event)) => {
-            let is_meant = read.deliveries.contains(&send.key.webhook) && read.id == event.id && read.project == event.project;
-            is_meant && read.body == event.body
+    let event = ledger.books.events.get(&send.key.sequence).map(|event| &event.accepted);
+    let same = match fact {
+        Fact::Accepted(read) => {
+            let read_alone = Accepted { deliveries: Vec::new(), overflowed: Vec::new(), ..read.clone() };
+            read.deliveries.contains(&send.key.webhook) && event == Some(&read_alone)
         }
+        Fact::Carried(read) => read.deliveries.iter().any(|one| one.webhook == send.key.webhook) && event == Some(&read.event),
         _ => false,
     };
     require("bytes delivered equal bytes accepted", same, || format!("{send:?} would post {fact:?}"))
+}
+
+/// **An event is there as long as it is wanted**: from the order to send until the attempt has ended, whatever became of its segment. A disk that fails is excused.
+pub(crate) fn the_event_is_there(key: DeliveryKey, read: &Result<ReadFact, ReadError>) -> Law {
+    let is_gone = matches!(read, Err(ReadError::Damaged { .. }));
+    require("an event is there as long as it is wanted", !is_gone, || format!("{key:?}: {read:?}"))
 }
 
 /// **Nobody is forgotten**: what is due and has room in its lane, and in all, is under way by the time the engine rests.

@@ -8,10 +8,15 @@ use std::sync::Arc;
 
 use hookwheel::model::blacklist::{Cause, Entry};
 use hookwheel::model::{
-    Address, DeliveryKey, DeliveryState, EventId, FieldsHash, Locator, Next, Project, Proposal, Sequence, WebhookNumber,
+    Address, Attempt, DeliveryKey, DeliveryState, EventId, FieldsHash, Locator, Next, Project, Proposal, Sequence, WebhookNumber,
 };
-use hookwheel::store::fact::{Accepted, BlacklistAction, BlacklistChange, Fact, WebhookState};
+use hookwheel::store::carry::Carry;
+use hookwheel::store::fact::{
+    Accepted, BlacklistAction, BlacklistChange, CancelledDelivery, Carried, CarriedDelivery, CarriedId, Fact, Floor, FloorRaised,
+    WebhookState,
+};
 use hookwheel::store::journal::segment::ScannedFrame;
+use hookwheel::store::view::keys::{IdHash, id_hash};
 use hookwheel::time::UnixMillis;
 
 /// A fact that was given to the writer.
@@ -49,9 +54,8 @@ pub(crate) struct Delivery {
 
 /// An event as it was accepted.
 pub(crate) struct Event {
-    pub(crate) project: Project,
-    pub(crate) id: EventId,
-    pub(crate) body: Arc<[u8]>,
+    /// Without its lists of deliveries.
+    pub(crate) accepted: Accepted,
     pub(crate) webhooks: Vec<WebhookNumber>,
 }
 
@@ -63,6 +67,11 @@ pub(crate) struct Books {
     pub(crate) by_id: HashMap<(Project, EventId), Vec<Sequence>>,
     pub(crate) deliveries: BTreeMap<DeliveryKey, Delivery>,
     pub(crate) webhooks: BTreeMap<WebhookNumber, WebhookState>,
+    /// Every attempt of each delivery.
+    pub(crate) timelines: HashMap<DeliveryKey, Vec<Attempt>>,
+    /// The names behind the hashes of ids.
+    pub(crate) names: HashMap<IdHash, (Project, EventId)>,
+    pub(crate) floor: Floor,
     pub(crate) blacklist: BTreeMap<(Project, Address), Entry>,
     pub(crate) latest: UnixMillis,
 }
@@ -88,6 +97,7 @@ impl Books {
             Fact::Attempted(attempted) => {
                 let attempt = &attempted.attempt;
                 self.latest = self.latest.max(attempt.finished);
+                self.timelines.entry(attempted.key).or_default().push(attempt.clone());
                 let Some(delivery) = self.deliveries.get_mut(&attempted.key) else { return };
                 delivery.attempts = attempt.number;
                 match attempt.next {
@@ -107,11 +117,18 @@ impl Books {
             Fact::Webhook(state) => drop(self.webhooks.insert(state.number, state.clone())),
             Fact::Cancelled(cancelled) => {
                 self.latest = self.latest.max(cancelled.at);
-                for (key, _) in &cancelled.keys {
-                    if let Some(delivery) = self.deliveries.get_mut(key) {
+                for one in &cancelled.deliveries {
+                    if let Some(delivery) = self.deliveries.get_mut(&one.key) {
                         delivery.state = DeliveryState::Cancelled;
                     }
                 }
+            }
+            // Carrying changes nothing that anybody could see.
+            Fact::Carried(carried) => self.latest = self.latest.max(carried.at),
+            Fact::IdsCarried(_) => {}
+            Fact::FloorRaised(raised) => {
+                self.latest = self.latest.max(raised.latest).max(raised.at);
+                self.floor = raised.floor;
             }
         }
     }
@@ -136,11 +153,12 @@ impl Books {
         let name = (accepted.project.clone(), accepted.id.clone());
         if accepted.id_by_client {
             let deliveries = u32::try_from(webhooks.len()).expect("few webhooks are simulated");
+            self.names.insert(id_hash(&accepted.project, &accepted.id), name.clone());
             self.ids.insert(name.clone(), KnownId { accepted: accepted.accepted, hash: accepted.fields_hash, deliveries });
         }
         self.by_id.entry(name).or_default().push(sequence);
-        let (project, id, body) = (accepted.project.clone(), accepted.id.clone(), Arc::clone(&accepted.body));
-        self.events.insert(sequence, Event { project, id, body, webhooks });
+        let accepted = Accepted { deliveries: Vec::new(), overflowed: Vec::new(), ..accepted.clone() };
+        self.events.insert(sequence, Event { accepted, webhooks });
     }
 }
 
@@ -243,35 +261,142 @@ impl Ledger {
         }
     }
 
-    /// How far a journal agrees with the log; what differs is told in words.
+    /// The writer is about to carry what still holds of these, each a batch of its own.
+    pub(crate) fn take_carry(&mut self, carry: &[Carry], now: UnixMillis) {
+        for one in carry {
+            if let Some(fact) = self.carried(one, now) {
+                self.take_facts(vec![fact]);
+            }
+        }
+    }
+
+    /// What still holds of something that is to be carried, as the books have it.
+    fn carried(&self, carry: &Carry, now: UnixMillis) -> Option<Fact> {
+        let books = &self.books;
+        match carry {
+            Carry::Event { sequence, from, deliveries, .. } => {
+                let still = |delivery: &CarriedDelivery| {
+                    let key = DeliveryKey { sequence: *sequence, webhook: delivery.webhook };
+                    let known =
+                        books.deliveries.get(&key).filter(|known| known.state == DeliveryState::Pending && known.due == delivery.due)?;
+                    let timeline = books.timelines.get(&key).cloned().unwrap_or_default();
+                    let attempts = u8::try_from(known.attempts).expect("schedules are short");
+                    Some(CarriedDelivery { webhook: delivery.webhook, due: known.due, round: known.round, attempts, timeline })
+                };
+                let deliveries = deliveries.iter().filter_map(|(delivery, _)| still(delivery)).collect::<Vec<_>>();
+                let event = books.events.get(sequence)?.accepted.clone();
+                let carried = Carried { sequence: *sequence, from: *from, at: now, event, deliveries };
+                (!carried.deliveries.is_empty()).then_some(Fact::Carried(carried))
+            }
+            Carry::Ids(ids) => {
+                let still = |id: &&CarriedId| {
+                    let known = books.names.get(&id.hash).and_then(|name| books.ids.get(name));
+                    let is_same =
+                        |known: &KnownId| (known.accepted, known.hash, known.deliveries) == (id.accepted, id.fields_hash, id.deliveries);
+                    now.since_ms(id.accepted) < self.window_ms && known.is_some_and(is_same)
+                };
+                let ids = ids.iter().filter(still).copied().collect::<Vec<_>>();
+                (!ids.is_empty()).then_some(Fact::IdsCarried(ids))
+            }
+            Carry::Webhook(number) => books.webhooks.get(number).cloned().map(Fact::Webhook),
+            Carry::Listed(project, address) => {
+                let entry = books.blacklist.get(&(project.clone(), address.clone()))?.clone();
+                Some(Fact::Blacklist(BlacklistChange { project: project.clone(), action: BlacklistAction::List(vec![entry]) }))
+            }
+            Carry::Floor(floor) => Some(Fact::FloorRaised(FloorRaised { floor: *floor, latest: books.latest, at: now })),
+        }
+    }
+
+    /// How far a journal agrees with the log; what differs is told in words. It may begin late, but not behind the floor.
     pub(crate) fn compare(&self, journal: &[ScannedFrame]) -> Result<(), String> {
-        let mut last_attempts: HashMap<DeliveryKey, Locator> = HashMap::new();
-        for (index, frame) in journal.iter().enumerate() {
-            let expected = Sequence(index as u64 + 1);
+        let first = journal.first().map_or(Sequence(1), |frame| frame.sequence);
+        let kept = last_of(journal);
+        let mut places = Places::default();
+        for (expected, frame) in (first.0..).map(Sequence).zip(journal) {
             if frame.sequence != expected {
                 return Err(format!("fact {expected} is missing, {} follows", frame.sequence));
             }
-            let Some(logged) = self.log.get(index) else { return Err(format!("nobody asked for fact {expected}: {:?}", frame.fact)) };
-            let mut fact = frame.fact.clone();
-            if let Fact::Attempted(attempted) = &mut fact {
-                let before = last_attempts.insert(attempted.key, frame.locator);
-                if attempted.previous.take() != before {
-                    return Err(format!("attempt {expected} does not point to the one before it, at {before:?}: {:?}", frame.fact));
-                }
-            }
-            if fact != logged.fact {
-                return Err(format!("fact {expected} is {fact:?}, asked for was {:?}", logged.fact));
+            let logged = usize::try_from(expected.0 - 1).ok().and_then(|index| self.log.get(index));
+            let Some(logged) = logged else { return Err(format!("nobody asked for fact {expected}: {:?}", frame.fact)) };
+            places.follow(frame, journal[0].locator.segment)?;
+            let (fact, asked_for) = (without_places(&frame.fact), without_places(&logged.fact));
+            if fact != asked_for {
+                return Err(format!("fact {expected} is {fact:?}, asked for was {asked_for:?}"));
             }
         }
-        if journal.len() < self.acknowledged {
-            return Err(format!("{} facts were acknowledged, {} are there", self.acknowledged, journal.len()));
+        if kept < self.acknowledged {
+            return Err(format!("{} facts were acknowledged, {kept} are there", self.acknowledged));
         }
-        let cut = journal.len();
-        if cut > 0 && cut < self.log.len() && self.log[cut - 1].batch == self.log[cut].batch {
-            return Err(format!("the batch of fact {cut} was torn behind it"));
+        if kept > 0 && kept < self.log.len() && self.log[kept - 1].batch == self.log[kept].batch {
+            return Err(format!("the batch of fact {kept} was torn behind it"));
+        }
+        let raised =
+            self.log[..kept].iter().rev().find_map(|logged| if let Fact::FloorRaised(raised) = &logged.fact { Some(raised) } else { None });
+        let floor = raised.map_or(Floor::default(), |raised| raised.floor);
+        if first > floor.sequence {
+            return Err(format!("the journal begins with fact {first}, and is needed from {} on", floor.sequence));
         }
         Ok(())
     }
+}
+
+/// The number of a journal's last fact.
+pub(crate) fn last_of(journal: &[ScannedFrame]) -> usize {
+    journal.last().map_or(0, |frame| usize::try_from(frame.sequence.0).expect("journals are short"))
+}
+
+/// Where event and last attempt of each delivery lie.
+#[derive(Default)]
+struct Places(HashMap<DeliveryKey, (Locator, Option<Locator>)>);
+
+impl Places {
+    /// Follows a fact, which must name these places as they are; what it says of segments that went can't be known.
+    fn follow(&mut self, frame: &ScannedFrame, first_segment: u32) -> Result<(), String> {
+        let here = frame.locator;
+        match &frame.fact {
+            Fact::Accepted(accepted) => {
+                let keys = accepted.deliveries.iter().map(|webhook| DeliveryKey { sequence: frame.sequence, webhook: *webhook });
+                self.0.extend(keys.map(|key| (key, (here, None))));
+            }
+            Fact::Carried(carried) => {
+                for one in &carried.deliveries {
+                    let key = DeliveryKey { sequence: carried.sequence, webhook: one.webhook };
+                    let before = self.0.insert(key, (here, (!one.timeline.is_empty()).then_some(here)));
+                    if before.map_or(carried.from.segment >= first_segment, |(body, _)| body != carried.from) {
+                        return Err(format!("{key:?} was not carried from where it lay, {before:?}: {:?}", frame.fact));
+                    }
+                }
+            }
+            Fact::Attempted(attempted) => {
+                let said = (attempted.body, attempted.previous);
+                match self.0.get_mut(&attempted.key) {
+                    Some(known) if *known == said => known.1 = Some(here),
+                    None if attempted.body.segment < first_segment => {}
+                    known => return Err(format!("an attempt names {said:?}, known is {known:?}: {:?}", frame.fact)),
+                }
+            }
+            Fact::Cancelled(cancelled) => {
+                let is_wrong =
+                    |one: &&CancelledDelivery| self.0.get(&one.key).map_or(one.body.segment >= first_segment, |known| known.0 != one.body);
+                if let Some(wrong) = cancelled.deliveries.iter().find(is_wrong) {
+                    return Err(format!("the event of {wrong:?} lies elsewhere: {:?}", self.0.get(&wrong.key)));
+                }
+            }
+            Fact::Webhook(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// A fact without what the writer fills in.
+fn without_places(fact: &Fact) -> Fact {
+    let mut fact = fact.clone();
+    match &mut fact {
+        Fact::Attempted(attempted) => (attempted.body, attempted.previous) = (Locator::default(), None),
+        Fact::Cancelled(cancelled) => cancelled.deliveries.iter_mut().for_each(|one| one.body = Locator::default()),
+        _ => {}
+    }
+    fact
 }
 
 /// The fact that a new event becomes; it names an address only when that was not listed.

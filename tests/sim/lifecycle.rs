@@ -13,8 +13,10 @@ use hookwheel::store::recovery::{self, Recovered};
 use hookwheel::store::view::keys::META;
 use hookwheel::store::writer::{Order, StoreError, Writer};
 
+use crate::archivist::Archivist;
 use crate::hallway::Daemon;
 use crate::laws::{self, Law, require};
+use crate::ledger::last_of;
 use crate::medium::SimMedium;
 use crate::mirror::Mirror;
 use crate::office::Office;
@@ -117,6 +119,7 @@ impl World {
             spare: None,
             blacklist_tickets: 0,
             unrecorded: 0,
+            archivist: Archivist::new(self.medium.daemon(), &self.plan, self.now_ms),
             started_ms: self.now_ms,
             started,
             engine_at: self.now_ms,
@@ -150,14 +153,15 @@ impl World {
         }
         let journal = view::scan(self.medium.cache())?;
         if self.lied {
-            self.forgive(journal.len());
+            self.forgive(last_of(&journal));
         }
         laws::the_journal_is_what_was_asked_for(&self.ledger, &journal)?;
-        self.ledger.begin_again(journal.len());
+        self.ledger.begin_again(last_of(&journal));
         laws::accepted_is_never_lost(&self.ledger, &self.answered)?;
         laws::attempts_never_exceed_the_schedule(&self.ledger, &self.sends, &self.repeats, &self.longest)?;
         self.latest_schedule = self.latest_schedule.max(self.wall()).max(self.ledger.books.latest);
         view::the_view_equals_the_fold(&journal, &self.table, self.latest_schedule, self.plan.idempotency_window_ms)?;
+        view::what_is_live_survives(&self.ledger.books, &journal, self.latest_schedule, self.plan.idempotency_window_ms)?;
         require("the view equals the fold of the journal", recovered.webhooks == self.ledger.books.webhooks, || {
             format!("webhooks are {:?}, should be {:?}", recovered.webhooks, self.ledger.books.webhooks)
         })?;

@@ -3,6 +3,7 @@
 //! * `cargo test --test sim` runs 300 fresh seeds, a few fixed ones, and shows that the laws can be broken.
 //! * `SIM_SEED=n` replays one seed; `SIM_SEEDS=n` sets how many fresh ones there are, `SIM_FIRST=n` where they begin.
 
+mod archivist;
 mod clients;
 mod endpoints;
 mod hallway;
@@ -126,4 +127,17 @@ fn a_disk_whose_sync_does_nothing_is_caught() {
 fn a_hallway_that_answers_before_the_sync_is_caught() {
     let caught = (0..50).find_map(|seed| run(seed, Defect::AnswersEarly, false).err()).expect("some seed of 50 breaks a law");
     assert!(caught.contains("accepted is never lost"), "{caught}");
+}
+
+#[test]
+fn segments_that_go_with_what_is_pending_in_them_are_caught() {
+    let caught = (0..50).find_map(|seed| run(seed, Defect::CarriesNothing, false).err()).expect("some seed of 50 breaks a law");
+    let laws = ["what is live survives", "the view equals the fold of the journal", "an event is there as long as it is wanted"];
+    assert!(laws.iter().any(|law| caught.contains(law)), "{caught}");
+}
+
+#[test]
+fn segments_that_go_under_an_attempt_are_caught() {
+    let caught = (0..100).find_map(|seed| run(seed, Defect::LetsGoEarly, false).err()).expect("some seed of 100 breaks a law");
+    assert!(caught.contains("an event is there as long as it is wanted"), "{caught}");
 }

@@ -31,6 +31,10 @@ pub(crate) struct Plan {
     pub(crate) active_ms: u64,
     pub(crate) segment_size: u64,
     pub(crate) idempotency_window_ms: u64,
+    /// How long what ended is kept.
+    pub(crate) keep_ms: u64,
+    /// Bytes that the journal may have.
+    pub(crate) max_size_bytes: u64,
     pub(crate) max_in_flight: u32,
     pub(crate) max_pending: u32,
     pub(crate) max_pending_per_webhook: u32,
@@ -65,9 +69,12 @@ impl Plan {
         let (crash_every_ms, trouble_every_ms) = (often(rng), often(rng).max(15 * MINUTE));
         let lies = rng.one_in(12);
         let webhooks = (0..rng.between(2, 6)).map(|number| webhook(rng, number)).collect();
+        let segment_size = *rng.pick(&[40 * 1024, 64 * 1024, 96 * 1024, 256 * 1024]);
         Self {
             active_ms,
-            segment_size: *rng.pick(&[40 * 1024, 64 * 1024, 96 * 1024, 256 * 1024]),
+            segment_size,
+            keep_ms: *rng.pick(&[72 * HOUR, HOUR, 10 * MINUTE, MINUTE]),
+            max_size_bytes: segment_size * *rng.pick(&[1000, 1000, 8, 4, 0]),
             idempotency_window_ms: *rng.pick(&[24 * HOUR, 2 * HOUR, 10 * MINUTE]),
             max_in_flight: *rng.pick(&[1024, 16, 3]),
             max_pending: *rng.pick(&[100_000, 100_000, 300]),

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
-use hookwheel::model::{DeliveryKey, Outcome, Project, WebhookId, WebhookNumber, WebhookSpec};
+use hookwheel::model::{DeliveryKey, Locator, Outcome, Project, WebhookId, WebhookNumber, WebhookSpec};
 use hookwheel::time::UnixMillis;
 
 use crate::clients::Clients;
@@ -31,6 +31,10 @@ pub(crate) enum Defect {
     DiskLies,
     /// The hallway answers a publication before the writer has seen it.
     AnswersEarly,
+    /// Segments go although what is pending in them was not carried.
+    CarriesNothing,
+    /// Segments go although attempts are under way whose event lies there.
+    LetsGoEarly,
 }
 
 /// Something that will happen.
@@ -42,6 +46,8 @@ pub(crate) enum Happening {
     AttemptEnds {
         incarnation: u64,
         key: DeliveryKey,
+        /// Where its event lay when it began.
+        body: Locator,
         outcome: Outcome,
     },
     Operator,
@@ -187,12 +193,13 @@ impl World {
         if self.rotten {
             return Ok(());
         }
+        self.old_segments_go()?;
         laws::accepted_is_never_lost(&self.ledger, &self.answered)?;
         laws::attempts_never_exceed_the_schedule(&self.ledger, &self.sends, &self.repeats, &self.longest)
     }
 
     /// Goes on until nothing is under way or waits that could be sent.
-    fn come_to_rest(&mut self) -> Law {
+    pub(crate) fn come_to_rest(&mut self) -> Law {
         let latest = self.now_ms + DRAINED_WITHIN_MS;
         while !self.has_drained() {
             require("the queue drains when faults stop", self.now_ms < latest, || self.left_over())?;
@@ -252,23 +259,30 @@ impl World {
 
     /// Lets the next thing happen, whatever is first.
     pub(crate) fn step(&mut self) -> Law {
-        let (engine_at, writer_at) = self.daemon.as_ref().map_or((u64::MAX, u64::MAX), |daemon| (daemon.engine_at, daemon.writer_at));
+        let nobody = (u64::MAX, u64::MAX, u64::MAX);
+        let daemon = self.daemon.as_ref();
+        let (engine_at, writer_at, archivist_at) =
+            daemon.map_or(nobody, |daemon| (daemon.engine_at, daemon.writer_at, daemon.archivist.at));
         let heap_at = self.happenings.peek().map_or(u64::MAX, |Reverse(planned)| planned.at_ms);
-        let at_ms = engine_at.min(writer_at).min(heap_at);
+        let at_ms = engine_at.min(writer_at).min(archivist_at).min(heap_at);
         require("the queue drains when faults stop", at_ms < u64::MAX, || format!("nothing will ever happen again: {}", self.left_over()))?;
         self.now_ms = self.now_ms.max(at_ms);
         if heap_at == at_ms {
             let Some(Reverse(planned)) = self.happenings.pop() else { return Ok(()) };
             return self.happen(planned.what);
         }
-        if engine_at == at_ms { self.engine_step() } else { self.writer_step() }
+        match at_ms {
+            _ if engine_at == at_ms => self.engine_step(),
+            _ if writer_at == at_ms => self.writer_step(),
+            _ => self.archivist_step(),
+        }
     }
 
     fn happen(&mut self, what: Happening) -> Law {
         match what {
             Happening::Publish => self.publish(),
             Happening::Resend(publication) => self.resend(publication),
-            Happening::AttemptEnds { incarnation, key, outcome } => self.attempt_ends(incarnation, key, outcome),
+            Happening::AttemptEnds { incarnation, key, body, outcome } => self.attempt_ends(incarnation, key, body, outcome)?,
             Happening::Start => self.start()?,
             Happening::TroubleEnds => self.set_trouble(0),
             Happening::DiskHasRoom => self.disk_has_room(),
@@ -383,6 +397,8 @@ impl World {
         view::the_history_is_complete(&journal, &daemon.history)?;
         laws::the_journal_is_what_was_asked_for(&self.ledger, &journal)?;
         view::the_view_equals_the_fold(&journal, &self.table, self.latest_schedule, self.plan.idempotency_window_ms)?;
+        view::what_is_live_survives(&self.ledger.books, &journal, self.latest_schedule, self.plan.idempotency_window_ms)?;
+        view::timelines_are_complete(&self.ledger.books, self.medium.cache(), &self.table.rows())?;
         self.note("all is at rest", &[("facts", journal.len() as u64)]);
         Ok(())
     }

@@ -14,14 +14,17 @@ pub(super) use self::watch::watch;
 use super::house::House;
 use crate::limits;
 use crate::model::report::{AttemptView, DeliveryDetail, DeliveryFilter, DeliveryPage, DeliverySummary};
-use crate::model::{DeliveryId, DeliveryKey, DeliveryState, EventTypeName, Locator, Next, Project, Selector, Sequence, WebhookNumber};
+use crate::model::{
+    Attempt, DeliveryId, DeliveryKey, DeliveryState, EventTypeName, Locator, Next, Project, Selector, Sequence, WebhookNumber,
+};
 use crate::server::hallway::Refusal;
-use crate::store::fact::{Accepted, Attempted, Fact};
+use crate::store::fact::Accepted;
 use crate::store::history::{EndPlace, Finished, History, WantedEnds};
 use crate::store::journal::medium::{Medium, RealMedium};
 use crate::store::journal::reader::JournalReader;
 use crate::store::journal::segment;
 use crate::store::recovery::Recovered;
+use crate::store::timeline;
 use crate::store::view::keys::{self, QueueRow};
 use crate::store::view::sled::SledTable;
 use crate::store::view::{Table, TableError};
@@ -148,8 +151,8 @@ impl Wish {
     }
 
     /// Whether a pending delivery is wanted; its webhook was looked at before.
-    fn wants(&self, event: Option<&Accepted>, last: Option<&Attempted>) -> bool {
-        let moment = last.map(|last| last.attempt.finished).or_else(|| event.map(|event| event.accepted)).unwrap_or_default();
+    fn wants(&self, event: Option<&Accepted>, last: Option<&Attempt>) -> bool {
+        let moment = last.map(|last| last.finished).or_else(|| event.map(|event| event.accepted)).unwrap_or_default();
         self.since.is_none_or(|since| moment >= since)
             && self.until.is_none_or(|until| moment < until)
             && self.project.as_ref().is_none_or(|wanted| event.is_some_and(|event| event.project == *wanted))
@@ -202,7 +205,7 @@ fn webhook_name(house: &House, number: WebhookNumber) -> String {
     house.registry().id_of(number).map_or_else(|| format!("number {}", number.0), ToString::to_string)
 }
 
-fn summary(house: &House, standing: &Standing, event: Option<&Accepted>, last: Option<&Attempted>, in_flight: bool) -> DeliverySummary {
+fn summary(house: &House, standing: &Standing, event: Option<&Accepted>, last: Option<&Attempt>, in_flight: bool) -> DeliverySummary {
     let overflowed = standing.state == DeliveryState::Dropped && standing.last_attempt.is_none();
     DeliverySummary {
         id: DeliveryId(standing.key),
@@ -211,20 +214,19 @@ fn summary(house: &House, standing: &Standing, event: Option<&Accepted>, last: O
         project: event.map(|event| event.project.clone()).or_else(|| standing.project.clone()),
         webhook: webhook_name(house, standing.key.webhook),
         state: standing.state,
-        attempts: last.map_or(standing.attempts, |last| last.attempt.number),
+        attempts: last.map_or(standing.attempts, |last| last.number),
         accepted: event.map(|event| event.accepted).or(standing.accepted),
         due: standing.due,
         in_flight,
         finished: standing.finished,
-        last_outcome: last.map(|last| last.attempt.outcome.sentence.clone()).or_else(|| overflowed.then(|| OVERFLOWED.to_owned())),
+        last_outcome: last.map(|last| last.outcome.sentence.clone()).or_else(|| overflowed.then(|| OVERFLOWED.to_owned())),
     }
 }
 
 /// Why a delivery ended before its first attempt.
 const OVERFLOWED: &str = "the queue of this webhook was full";
 
-fn view_of(attempted: &Attempted) -> AttemptView {
-    let attempt = &attempted.attempt;
+fn view_of(attempt: &Attempt) -> AttemptView {
     let outcome = &attempt.outcome;
     AttemptView {
         round: attempt.round,
@@ -245,7 +247,7 @@ fn view_of(attempted: &Attempted) -> AttemptView {
     }
 }
 
-type Found = (Standing, Option<Accepted>, Option<Attempted>);
+type Found = (Standing, Option<Accepted>, Option<Attempt>);
 
 impl Lists {
     /// Lists of that store.
@@ -271,21 +273,21 @@ impl Lists {
         let mut found = Vec::new();
         if wish.state.is_none_or(|state| state == DeliveryState::Pending) && !matches!(after, After::Finished(_)) {
             let candidates = self.pending(wish.webhooks.as_ref(), after)?;
-            let (mut last, count, is_cut) = (None, candidates.len(), candidates.len() == limits::PAGE_ROWS_MAX);
+            let (mut cursor, count, is_cut) = (None, candidates.len(), candidates.len() == limits::PAGE_ROWS_MAX);
             for (index, standing) in candidates.into_iter().enumerate() {
-                last = Some(standing.cursor());
-                let (event, attempted) = (self.event(&standing), standing.last_attempt.and_then(|place| self.attempted(place)));
-                if !wish.wants(event.as_ref(), attempted.as_ref()) {
+                cursor = Some(standing.cursor());
+                let (event, last) = (self.event(&standing), self.last_attempt(&standing));
+                if !wish.wants(event.as_ref(), last.as_ref()) {
                     continue;
                 }
-                found.push((standing, event, attempted));
+                found.push((standing, event, last));
                 if found.len() == wish.limit {
                     let goes_on = index + 1 < count || is_cut || self.has_finished(wish)?;
-                    return Ok((found, last.filter(|_| goes_on)));
+                    return Ok((found, cursor.filter(|_| goes_on)));
                 }
             }
             if is_cut {
-                return Ok((found, last));
+                return Ok((found, cursor));
             }
         }
         if wish.state == Some(DeliveryState::Pending) {
@@ -297,8 +299,8 @@ impl Lists {
         ends.truncate(room);
         for one in ends {
             let standing = Standing::finished(one);
-            let (event, attempted) = (self.event(&standing), standing.last_attempt.and_then(|place| self.attempted(place)));
-            found.push((standing, event, attempted));
+            let (event, last) = (self.event(&standing), self.last_attempt(&standing));
+            found.push((standing, event, last));
         }
         let next = found.last().map(|(standing, ..)| standing.cursor()).filter(|_| goes_on);
         Ok((found, next))
@@ -335,7 +337,7 @@ impl Lists {
         }
     }
 
-    fn one(&self, key: DeliveryKey, due: Option<UnixMillis>) -> Result<(Standing, Option<Accepted>, Vec<Attempted>), Refusal> {
+    fn one(&self, key: DeliveryKey, due: Option<UnixMillis>) -> Result<(Standing, Option<Accepted>, Vec<Attempt>), Refusal> {
         let pending = match due {
             Some(due) => self.pending_row(due, key)?,
             None => None,
@@ -351,13 +353,7 @@ impl Lists {
             ),
         })?;
         let event = self.event(&standing);
-        let mut attempts = Vec::new();
-        let mut place = standing.last_attempt;
-        while let Some(attempted) = place.filter(|_| attempts.len() < limits::TIMELINE_MAX).and_then(|place| self.attempted(place)) {
-            place = attempted.previous;
-            attempts.push(attempted);
-        }
-        attempts.reverse();
+        let attempts = self.attempts(&standing, limits::TIMELINE_MAX)?;
         Ok((standing, event, attempts))
     }
 
@@ -375,18 +371,17 @@ impl Lists {
     }
 
     fn accepted(&self, sequence: Sequence, place: Locator) -> Option<Accepted> {
-        let found = self.reader.read(place).ok().filter(|found| found.sequence == sequence)?;
-        match found.fact {
-            Fact::Accepted(accepted) => Some(accepted),
-            _ => None,
-        }
+        let found = self.reader.read(place).ok()?;
+        found.fact.into_event(found.sequence, sequence)
     }
 
-    fn attempted(&self, place: Locator) -> Option<Attempted> {
-        match self.reader.read(place).ok()?.fact {
-            Fact::Attempted(attempted) => Some(attempted),
-            _ => None,
-        }
+    /// The last attempt of a delivery; `None` before the first, and when it is not kept any more or can't be read.
+    fn last_attempt(&self, standing: &Standing) -> Option<Attempt> {
+        self.attempts(standing, 1).ok()?.pop()
+    }
+
+    fn attempts(&self, standing: &Standing, most: usize) -> Result<Vec<Attempt>, Refusal> {
+        timeline::read(&self.reader, standing.key, standing.last_attempt, most).map_err(|error| internal(&error.to_string()))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::limits;
 use crate::model::report::{DeliveryNews, DeliveryNewsPage, WatchFilter};
 use crate::model::{DeliveryId, DeliveryKey, DeliveryState, Locator, Next, Sequence, WebhookNumber};
 use crate::server::hallway::Refusal;
-use crate::store::fact::{Accepted, Fact};
+use crate::store::fact::{Accepted, CancelledDelivery, Fact};
 use crate::store::history::{FollowPlace, KnownEvent};
 use crate::store::journal::segment::ScannedFrame;
 use crate::time::Stopwatch;
@@ -129,13 +129,13 @@ fn news_of(frame: ScannedFrame) -> Vec<(WebhookNumber, DeliveryNews, Option<Loca
             vec![(attempted.key.webhook, news, Some(attempted.body))]
         }
         Fact::Cancelled(cancelled) => {
-            let cancel = |(key, _): &(DeliveryKey, _)| {
+            let cancel = |one: &CancelledDelivery| {
                 let sentence = format!("cancelled by {}", cancelled.by);
-                (key.webhook, DeliveryNews { at: cancelled.at, ..bare(*key, DeliveryState::Cancelled, sentence) }, None)
+                (one.key.webhook, DeliveryNews { at: cancelled.at, ..bare(one.key, DeliveryState::Cancelled, sentence) }, Some(one.body))
             };
-            cancelled.keys.iter().map(cancel).collect()
+            cancelled.deliveries.iter().map(cancel).collect()
         }
-        Fact::Webhook(_) | Fact::Blacklist(_) => Vec::new(),
+        Fact::Webhook(_) | Fact::Blacklist(_) | Fact::Carried(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => Vec::new(),
     }
 }
 

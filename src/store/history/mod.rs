@@ -290,6 +290,15 @@ impl<M: Medium> History<M> {
         }
     }
 
+    /// Forgets what ended in the segments before `segment`, as [`History::forget_segment`] does.
+    ///
+    /// # Errors
+    /// Those of the disk, the first; the others are forgotten all the same.
+    pub fn forget_before(&self, segment: u32) -> io::Result<()> {
+        let numbers = self.0.state().segments.range(..segment).map(|(number, _)| *number).collect::<Vec<_>>();
+        numbers.into_iter().map(|number| self.forget_segment(number)).fold(Ok(()), io::Result::and)
+    }
+
     /// Tries again after an index was found damaged and made anew. Each is made anew once at most, so this ends.
     fn mended<T>(&self, look: impl Fn() -> Result<T, Trouble>) -> Result<T, HistoryError> {
         let mut mended = Vec::new();
@@ -401,13 +410,13 @@ impl<M: Medium> Shared<M> {
     /// `None` when it is gone or damaged. What the disk refuses now it may give back with the next try, so that is an error.
     fn read_event(&self, sequence: Sequence, place: Locator) -> Result<Option<KnownEvent>, Trouble> {
         let found = match self.reader.read(place) {
-            Ok(found) if found.sequence == sequence => found.fact,
+            Ok(found) => found.fact.into_event(found.sequence, sequence),
             Err(ReadError::Io { error, .. }) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Trouble { segment: place.segment, error: error.into() });
             }
-            Ok(_) | Err(_) => return Ok(None),
+            Err(_) => None,
         };
-        let Fact::Accepted(accepted) = found else { return Ok(None) };
+        let Some(accepted) = found else { return Ok(None) };
         let deliveries = u32::try_from(accepted.deliveries.len() + accepted.overflowed.len()).unwrap_or(u32::MAX);
         let Accepted { event_type, project, accepted, .. } = accepted;
         Ok(Some(KnownEvent { sequence, event_type, project, accepted, place, deliveries }))

@@ -6,8 +6,8 @@ use super::FollowPlace;
 use super::gathered::{Gathered, KnownEvent};
 use super::index::Header;
 use super::row::{EndedRow, UNKNOWN};
-use crate::model::{DeliveryKey, DeliveryState, EventId, Next, Project, Sequence};
-use crate::store::fact::{Accepted, Fact};
+use crate::model::{DeliveryKey, DeliveryState, EventId, Locator, Next, Project, Sequence};
+use crate::store::fact::{Accepted, Carried, Fact};
 use crate::store::journal::Appended;
 use crate::store::view::keys::id_hash;
 use crate::time::UnixMillis;
@@ -72,11 +72,14 @@ impl State {
                 self.note_end(segment, row);
             }
             Fact::Cancelled(cancelled) => {
-                for (key, _) in &cancelled.keys {
-                    self.note_end(segment, nameless(*key, DeliveryState::Cancelled, cancelled.at));
+                for one in &cancelled.deliveries {
+                    let (body, last_attempt) = (Some(one.body).filter(|body| *body != Locator::default()), one.last_attempt);
+                    let row = EndedRow { body, last_attempt, ..nameless(one.key, DeliveryState::Cancelled, cancelled.at) };
+                    self.note_end(segment, row);
                 }
             }
-            Fact::Webhook(_) | Fact::Blacklist(_) => {}
+            Fact::Carried(carried) => self.note_carried(place, carried),
+            Fact::Webhook(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
         }
     }
 
@@ -95,6 +98,19 @@ impl State {
             let key = DeliveryKey { sequence: place.sequence, webhook: *webhook };
             gathered.add_end(nameless(key, DeliveryState::Dropped, accepted.accepted), Some(&event));
         }
+    }
+
+    /// From here on the event is listed as what lies there; of its deliveries those count that are still pending.
+    fn note_carried(&mut self, place: Appended, carried: &Carried) {
+        let event = KnownEvent {
+            sequence: carried.sequence,
+            event_type: carried.event.event_type.clone(),
+            project: carried.event.project.clone(),
+            accepted: carried.event.accepted,
+            place: place.locator,
+            deliveries: u32::try_from(carried.deliveries.len()).unwrap_or(u32::MAX),
+        };
+        self.gathered(place.locator.segment).add_event(&event, short_hash(&event.project, &carried.event.id));
     }
 
     fn note_end(&mut self, segment: u32, row: EndedRow) {

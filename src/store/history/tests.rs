@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::model::{Attempt, Next, Outcome, OutcomeClass, Selector};
-use crate::store::fact::{Attempted, Cancelled};
+use crate::store::fact::{Attempted, Cancelled, CancelledDelivery};
 use crate::store::journal::memory::MemoryMedium;
 use crate::store::journal::segment::{Scanned, parse_file_name};
 use crate::store::journal::{JournalId, JournalOptions, JournalWriter};
@@ -141,12 +141,13 @@ impl Place {
     }
 
     fn cancel(&mut self, keys: Vec<DeliveryKey>) {
-        for key in &keys {
-            let (_, event_type, project) = self.pending.remove(key).unwrap();
-            self.ends.push(End { at: self.now, key: *key, state: DeliveryState::Cancelled, event_type, project });
+        let mut deliveries = Vec::new();
+        for key in keys {
+            let (body, event_type, project) = self.pending.remove(&key).unwrap();
+            self.ends.push(End { at: self.now, key, state: DeliveryState::Cancelled, event_type, project });
+            deliveries.push(CancelledDelivery { body, ..CancelledDelivery::new(key, UnixMillis(1)) });
         }
-        let keys = keys.into_iter().map(|key| (key, UnixMillis(1))).collect();
-        self.append(&Fact::Cancelled(Cancelled { at: self.now, by: "test".into(), keys }));
+        self.append(&Fact::Cancelled(Cancelled { at: self.now, by: "test".into(), deliveries }));
     }
 
     fn step(&mut self, dice: &mut Dice) {

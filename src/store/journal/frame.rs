@@ -1,4 +1,4 @@
-//! The bytes of one fact in the journal. Only this file knows bincode, and it never knows files.
+//! The bytes of one fact in the journal. Only here bincode is known, and files never are.
 //!
 //! A frame begins at a multiple of 8 and is padded with zeros to one. All numbers of the header are little-endian.
 //!
@@ -16,17 +16,21 @@
 //! The payload is a record in bincode's standard encoding. Records are mirror types: they change only with the version byte, whatever becomes of the types
 //! that the rest of the program uses.
 
+mod blacklist;
+mod carried;
+
 use std::sync::Arc;
 
 use bincode::config::{Configuration, LittleEndian, Varint};
 use bincode::{BorrowDecode, Encode};
 
-use crate::model::blacklist::{Cause, Entry};
+use self::blacklist::EntryRecord;
+use self::carried::{CarriedIdRecord, CarriedRecord, FloorRecord};
 use crate::model::{
     Address, Attempt, DeliveryKey, EventId, EventTypeName, Locator, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes,
     Project, Secret, Sequence, WebhookId, WebhookNumber,
 };
-use crate::store::fact::{Accepted, Attempted, BlacklistAction, BlacklistChange, Cancelled, Fact, WebhookState};
+use crate::store::fact::{Accepted, Attempted, BlacklistAction, BlacklistChange, Cancelled, CancelledDelivery, Fact, WebhookState};
 use crate::time::UnixMillis;
 
 /// Bytes of a frame's header.
@@ -199,6 +203,9 @@ pub fn decode_fact(record: &[u8]) -> Result<Fact, FrameError> {
     decoded.into_fact().map_err(FrameError::Record)
 }
 
+/// A cancelled delivery: key, due time, where its event lies, where its last attempt does.
+type CancelledRecord = ([u8; 12], u64, (u32, u32), Option<(u32, u32)>);
+
 #[derive(Encode, BorrowDecode)]
 enum Record<'a> {
     Accepted {
@@ -236,7 +243,7 @@ enum Record<'a> {
     Cancelled {
         at: u64,
         by: &'a str,
-        keys: Vec<([u8; 12], u64)>,
+        deliveries: Vec<CancelledRecord>,
     },
     Listed {
         project: &'a str,
@@ -248,15 +255,9 @@ enum Record<'a> {
         by: &'a str,
         addresses: Vec<&'a str>,
     },
-}
-
-#[derive(Encode, BorrowDecode)]
-struct EntryRecord<'a> {
-    address: &'a str,
-    since: u64,
-    reason: u8,
-    source: Option<&'a str>,
-    note: Option<&'a str>,
+    Carried(CarriedRecord<'a>),
+    IdsCarried(Vec<CarriedIdRecord>),
+    FloorRaised(FloorRecord),
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -323,8 +324,9 @@ impl<'a> Record<'a> {
                 pauses: state.pauses.iter().map(PauseRecord::of).collect(),
                 removed: state.removed.map(|moment| moment.0),
             },
-            Fact::Cancelled(Cancelled { at, by, keys }) => {
-                Self::Cancelled { at: at.0, by, keys: keys.iter().map(|(key, due)| (key.to_bytes(), due.0)).collect() }
+            Fact::Cancelled(Cancelled { at, by, deliveries }) => {
+                let row = |one: &CancelledDelivery| (one.key.to_bytes(), one.due.0, pair(one.body), one.last_attempt.map(pair));
+                Self::Cancelled { at: at.0, by, deliveries: deliveries.iter().map(row).collect() }
             }
             Fact::Blacklist(BlacklistChange { project, action }) => match action {
                 BlacklistAction::List(entries) => {
@@ -334,6 +336,9 @@ impl<'a> Record<'a> {
                     Self::Unlisted { project: project.as_str(), at: at.0, by, addresses: addresses.iter().map(Address::as_str).collect() }
                 }
             },
+            Fact::Carried(carried) => Self::Carried(CarriedRecord::of(carried)),
+            Fact::IdsCarried(ids) => Self::IdsCarried(ids.iter().map(CarriedIdRecord::of).collect()),
+            Fact::FloorRaised(raised) => Self::FloorRaised(FloorRecord::of(raised)),
         }
     }
 
@@ -375,10 +380,18 @@ impl<'a> Record<'a> {
                 pauses: pauses.into_iter().map(PauseRecord::into_pause).collect::<Result<_, _>>()?,
                 removed: removed.map(UnixMillis),
             }),
-            Self::Cancelled { at, by, keys } => Fact::Cancelled(Cancelled {
+            Self::Cancelled { at, by, deliveries } => Fact::Cancelled(Cancelled {
                 at: UnixMillis(at),
                 by: by.to_owned(),
-                keys: keys.into_iter().map(|(key, due)| (DeliveryKey::from_bytes(key), UnixMillis(due))).collect(),
+                deliveries: deliveries
+                    .into_iter()
+                    .map(|(key, due, body, last_attempt)| CancelledDelivery {
+                        key: DeliveryKey::from_bytes(key),
+                        due: UnixMillis(due),
+                        body: locator(body),
+                        last_attempt: last_attempt.map(locator),
+                    })
+                    .collect(),
             }),
             Self::Listed { project, entries } => Fact::Blacklist(BlacklistChange {
                 project: Project::parse(project)?,
@@ -392,19 +405,10 @@ impl<'a> Record<'a> {
                     addresses: addresses.into_iter().map(Address::parse).collect::<Result<_, _>>()?,
                 },
             }),
+            Self::Carried(record) => Fact::Carried(record.into_carried()?),
+            Self::IdsCarried(records) => Fact::IdsCarried(records.into_iter().map(CarriedIdRecord::into_id).collect()),
+            Self::FloorRaised(record) => Fact::FloorRaised(record.into_raised()),
         })
-    }
-}
-
-impl<'a> EntryRecord<'a> {
-    fn of(entry: &'a Entry) -> Self {
-        let (reason, source, note) = entry.cause.to_parts();
-        Self { address: entry.address.as_str(), since: entry.since.0, reason, source, note }
-    }
-
-    fn into_entry(self) -> Result<Entry, String> {
-        let cause = Cause::from_parts(self.reason, self.source, self.note)?;
-        Ok(Entry { address: Address::parse(self.address)?, since: UnixMillis(self.since), cause })
     }
 }
 

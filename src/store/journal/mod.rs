@@ -97,6 +97,7 @@ pub struct JournalWriter<M: Medium> {
     group: Vec<u8>,
     next: Sequence,
     synced_through: Sequence,
+    appended_bytes: u64,
     spares: Spares<M>,
     poisoned: bool,
 }
@@ -120,6 +121,7 @@ impl<M: Medium> JournalWriter<M> {
             group: Vec::new(),
             next: last.next(),
             synced_through: last,
+            appended_bytes: 0,
             spares,
             poisoned: false,
         })
@@ -141,6 +143,12 @@ impl<M: Medium> JournalWriter<M> {
     #[must_use]
     pub fn unsynced_bytes(&self) -> usize {
         self.group.len()
+    }
+
+    /// Bytes of all frames that were gathered so far.
+    #[must_use]
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended_bytes
     }
 
     /// The number of the segment that is being written.
@@ -260,6 +268,7 @@ impl<M: Medium> JournalWriter<M> {
         let sequence = self.next;
         let checksum = frame::append(&mut self.group, self.header.salt, sequence, record, mark, batch_continues);
         self.next = sequence.next();
+        self.appended_bytes += self.group_start + self.group.len() as u64 - offset;
         let offset = u32::try_from(offset).expect("limits::SEGMENT_SIZE is below 2^32, asserted in segment.rs");
         Appended { sequence, locator: Locator { segment: self.header.number, offset }, checksum }
     }

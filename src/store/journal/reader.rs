@@ -103,6 +103,12 @@ impl<M: Medium> JournalReader<M> {
         Ok(ReadFact { sequence: header.sequence, checksum: header.checksum, fact: payload.fact })
     }
 
+    /// Closes the files of the segments before `number`, so that the space of those that were removed is free.
+    pub fn close_before(&self, number: u32) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = open.split_off(&number);
+    }
+
     /// The number of the first fact in a segment; `None` when there is no such segment.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{OpenError, Unfit, place_of};
 use crate::model::{Locator, Sequence};
+use crate::store::fact::Floor;
 use crate::store::history::History;
 use crate::store::journal::frame::FrameError;
 use crate::store::journal::medium::Medium;
@@ -104,6 +105,24 @@ impl Segments {
 
     pub(super) fn newest_number(&self) -> u32 {
         self.numbers.last().copied().unwrap_or(0)
+    }
+
+    /// The segments from `from` on, up to but without `to`, that are not there.
+    pub(super) fn missing(&self, from: u32, to: u32) -> Vec<u32> {
+        (from..to).filter(|number| !self.numbers.contains(number)).collect()
+    }
+
+    /// Removes what a process left behind that ended while it let segments go. The oldest go first, so that no hole comes to be.
+    pub(super) fn remove_below<M: Medium>(mut self, floor: Floor, medium: &M, warnings: &mut Vec<String>) -> Self {
+        let kept = self.numbers.partition_point(|number| *number < floor.segment).min(self.numbers.len().saturating_sub(1));
+        for number in self.numbers.drain(..kept) {
+            let name = segment::file_name(number);
+            if let Err(error) = medium.remove(&name).and_then(|()| medium.sync_directory()) {
+                warnings.push(format!("{name} is of no use any more and can't be removed: {error}"));
+                break;
+            }
+        }
+        self
     }
 
     /// Finds the end of the newest segment: everything up to the first hole above the highest synced mark, and no half batch. Where the journal holds exactly the

@@ -2,6 +2,7 @@
 
 mod blacklist;
 mod damage;
+mod floor;
 mod full_disk;
 mod opening;
 mod view;

@@ -15,6 +15,7 @@
 
 use crate::model::blacklist::Cause;
 use crate::model::{Address, DeliveryKey, EventId, FieldsHash, Locator, Project, Sequence, WebhookNumber};
+use crate::store::fact::Floor;
 use crate::store::journal::JournalId;
 use crate::time::UnixMillis;
 
@@ -43,14 +44,16 @@ pub struct Meta {
     pub queue_digest: u64,
     /// The latest schedule time that a fact named.
     pub latest: UnixMillis,
+    /// Where the part of the journal begins that is still needed.
+    pub floor: Floor,
 }
 
 /// A pending delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueRow {
-    /// Where its event lies.
+    /// Where its event lies: its `Accepted`, or the newest `Carried`.
     pub body: Locator,
-    /// Where its last attempt lies.
+    /// Where its last attempt lies, alone or inside a `Carried`.
     pub last_attempt: Option<Locator>,
     /// Attempts made in this round.
     pub attempts: u8,
@@ -243,6 +246,8 @@ impl Meta {
         bytes.extend_from_slice(&self.queue_count.to_be_bytes());
         bytes.extend_from_slice(&self.queue_digest.to_be_bytes());
         bytes.extend_from_slice(&self.latest.0.to_be_bytes());
+        bytes.extend_from_slice(&self.floor.segment.to_be_bytes());
+        bytes.extend_from_slice(&self.floor.sequence.0.to_be_bytes());
         seal(META, bytes)
     }
 
@@ -260,6 +265,7 @@ impl Meta {
             queue_count: u64::from_be_bytes(fields.take()?),
             queue_digest: u64::from_be_bytes(fields.take()?),
             latest: UnixMillis(u64::from_be_bytes(fields.take()?)),
+            floor: Floor { segment: u32::from_be_bytes(fields.take()?), sequence: Sequence(u64::from_be_bytes(fields.take()?)) },
         };
         fields.end()?;
         Ok(meta)
@@ -411,6 +417,7 @@ mod tests {
             queue_count: 2,
             queue_digest: u64::MAX,
             latest: UnixMillis(1_795_428_000_000),
+            floor: Floor { segment: 2, sequence: Sequence(3) },
         };
         assert_eq!(Meta::from_value(&meta.to_value()), Ok(meta));
         let (one, other) = (queue_key(UnixMillis(7), key(1, 2)), queue_key(UnixMillis(8), key(1, 2)));

@@ -5,6 +5,9 @@
 //! the position, in [`keys::Meta`], moves in the last batch only. So a crash in the middle leaves rows of the
 //! future beside a position of the past, and folding the same facts again writes the same rows again.
 //!
+//! Where retention let old segments go, the fold begins in the middle. A fact about a delivery names where its event lies, so the fold knows without a look-up what to make
+//! of it: below the first segment that was folded lies what nobody knows any more, and the fact is about a delivery that ended, or that a later `Carried` brings in.
+//!
 //! Look-ups see the window being gathered, then the closed one, then the table.
 
 pub mod keys;
@@ -16,7 +19,7 @@ use std::sync::Arc;
 
 use self::keys::{IdempotencyRow, Meta, QueueRow};
 use super::blacklist;
-use super::fact::{Accepted, Attempted, Fact};
+use super::fact::{Accepted, Attempted, Carried, CarriedId, Fact, Floor, FloorRaised};
 use super::journal::{Appended, JournalId, frame};
 use crate::limits::VIEW_BATCH_ROWS;
 use crate::model::blacklist::Entry;
@@ -72,6 +75,8 @@ pub struct View<T> {
     gathering: Window,
     closed: Option<Closed>,
     meta: Meta,
+    /// What lay in older segments than this one was never folded.
+    first_segment: u32,
     catching_up: bool,
 }
 
@@ -98,10 +103,11 @@ struct Closed {
 }
 
 impl<T: Table> View<T> {
-    /// A view over a table that stands at `meta`. While it is `catching_up` after a crash, the table may hold rows that are younger than its position.
+    /// A view over a table that stands at `meta`, into which the segments from `first_segment` on were folded, or will be. While it is `catching_up`
+    /// after a crash, the table may hold rows that are younger than its position.
     #[must_use]
-    pub fn new(table: Arc<T>, meta: Meta, catching_up: bool) -> Self {
-        Self { table, gathering: Window::default(), closed: None, meta, catching_up }
+    pub fn new(table: Arc<T>, meta: Meta, first_segment: u32, catching_up: bool) -> Self {
+        Self { table, gathering: Window::default(), closed: None, meta, first_segment, catching_up }
     }
 
     /// Everything that was missing has been applied: from here on the table holds exactly what its position says.
@@ -120,6 +126,7 @@ impl<T: Table> View<T> {
             queue_count: 0,
             queue_digest: 0,
             latest: UnixMillis(0),
+            floor: Floor::default(),
         }
     }
 
@@ -194,9 +201,16 @@ impl<T: Table> View<T> {
             }
             Fact::Cancelled(cancelled) => {
                 self.saw(cancelled.at);
-                for (key, due) in &cancelled.keys {
-                    self.take_off_queue(*due, *key);
+                for one in cancelled.deliveries.iter().filter(|one| one.body.segment >= self.first_segment).copied().collect::<Vec<_>>() {
+                    self.take_off_queue(one.due, one.key);
                 }
+            }
+            Fact::Carried(carried) => self.fold_carried(place, carried),
+            Fact::IdsCarried(ids) => ids.iter().for_each(|id| self.put_id(id)),
+            Fact::FloorRaised(FloorRaised { floor, latest, at }) => {
+                self.saw(*latest);
+                self.saw(*at);
+                self.meta.floor = *floor;
             }
             Fact::Blacklist(_) => {}
         }
@@ -292,26 +306,46 @@ impl<T: Table> View<T> {
         if !accepted.id_by_client {
             return;
         }
-        let hash = keys::id_hash(&accepted.project, &accepted.id);
-        let key = keys::idempotency_key(&hash);
-        let row = IdempotencyRow {
+        self.put_id(&CarriedId {
+            hash: keys::id_hash(&accepted.project, &accepted.id),
             accepted: accepted.accepted,
             fields_hash: accepted.fields_hash,
             deliveries: u32::try_from(accepted.deliveries.len() + accepted.overflowed.len()).unwrap_or(u32::MAX),
-        };
-        let value = row.to_value(&key);
+        });
+    }
+
+    fn put_id(&mut self, id: &CarriedId) {
+        let CarriedId { hash, accepted, fields_hash, deliveries } = *id;
+        let key = keys::idempotency_key(&hash);
+        let value = IdempotencyRow { accepted, fields_hash, deliveries }.to_value(&key);
         self.put(key, value);
-        self.put(keys::expiry_key(accepted.accepted, &hash), Vec::new());
+        self.put(keys::expiry_key(accepted, &hash), Vec::new());
     }
 
     fn fold_attempted(&mut self, place: Appended, attempted: &Attempted) {
         let attempt = &attempted.attempt;
         self.saw(attempt.finished);
+        if attempted.body.segment < self.first_segment {
+            return;
+        }
         self.take_off_queue(attempt.due, attempted.key);
         if let Next::RetryAt(at) = attempt.next {
             let attempts = u8::try_from(attempt.number).unwrap_or(u8::MAX);
             let row = QueueRow { body: attempted.body, last_attempt: Some(place.locator), attempts, round: attempt.round };
             self.put_on_queue(at, attempted.key, row);
+        }
+    }
+
+    /// The row changes its place; it is a new one only where what it was carried from was never folded.
+    fn fold_carried(&mut self, place: Appended, carried: &Carried) {
+        self.saw(carried.at);
+        for one in &carried.deliveries {
+            let key = DeliveryKey { sequence: carried.sequence, webhook: one.webhook };
+            if carried.from.segment >= self.first_segment {
+                self.take_off_queue(one.due, key);
+            }
+            let last_attempt = (!one.timeline.is_empty()).then_some(place.locator);
+            self.put_on_queue(one.due, key, QueueRow { body: place.locator, last_attempt, attempts: one.attempts, round: one.round });
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::places::Carrying;
 use super::{Answer, StoreError, Writer};
 use crate::limits;
 use crate::store::blacklist;
@@ -30,6 +31,8 @@ pub(super) enum Outcome {
         /// It.
         change: BlacklistChange,
     },
+    /// What retention wants to be written down again. The reserve may be used for it, since it makes room.
+    Carry(Carrying),
 }
 
 impl<M: Medium, T: Table> Writer<M, T> {
@@ -79,9 +82,14 @@ impl<M: Medium, T: Table> Writer<M, T> {
 
     /// Gives the outcome back when there is no room for it.
     fn place(&mut self, outcome: Outcome, now: UnixMillis) -> Result<Option<Outcome>, StoreError> {
+        let outcome = match outcome {
+            Outcome::Carry(carrying) => return Ok(self.carry(carrying, now)?.map(Outcome::Carry)),
+            outcome => outcome,
+        };
         let facts = match &outcome {
-            Outcome::Record(fact) => vec![self.with_previous(fact.clone())?],
+            Outcome::Record(fact) => vec![self.with_places(fact.clone())?],
             Outcome::Operate { facts, .. } => facts.clone(),
+            Outcome::Carry(_) => Vec::new(),
             Outcome::Blacklist { change, .. } => {
                 let change = blacklist::effective(&self.view, change.clone())?;
                 if change.count() > 0 { vec![Fact::Blacklist(change)] } else { Vec::new() }
@@ -104,6 +112,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
                 self.owed.push(Answer::Operated { ticket });
                 now
             }
+            Outcome::Carry(_) => now,
             Outcome::Blacklist { ticket, .. } => {
                 self.owed.push(Answer::Blacklisted { ticket, changed });
                 now

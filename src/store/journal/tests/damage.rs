@@ -9,7 +9,7 @@ pub(super) const SMALL: JournalOptions = JournalOptions { segment_size: 16 * 102
 
 /// A fact that takes about `bytes` on disk.
 pub(super) fn fact(bytes: usize) -> Fact {
-    Fact::Cancelled(Cancelled { at: UnixMillis(1), by: "x".repeat(bytes), keys: Vec::new() })
+    Fact::Cancelled(Cancelled { at: UnixMillis(1), by: "x".repeat(bytes), deliveries: Vec::new() })
 }
 
 pub(super) fn begin_in(medium: &MemoryMedium) -> JournalWriter<MemoryMedium> {

@@ -57,7 +57,7 @@ impl Store {
 
     fn record(&mut self, number: u32) {
         let by = format!("{number} {}", "x".repeat(3000));
-        let fact = Fact::Cancelled(Cancelled { at: self.now, by, keys: Vec::new() });
+        let fact = Fact::Cancelled(Cancelled { at: self.now, by, deliveries: Vec::new() });
         self.writer.take(Order::Record(fact), self.now).unwrap();
     }
 
