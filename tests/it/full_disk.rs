@@ -113,7 +113,7 @@ fn a_full_disk_refuses_events_records_outcomes_restarts_and_goes_on_by_itself() 
     accepted.push("first".into());
     // What was accepted goes out, and its outcomes are recorded: none is pending any more.
     house.drained();
-    assert!(disk(&house)["full_since"].is_number() && disk(&house)["is_reserve_used_up"] == false, "{}", disk(&house));
+    assert!(disk(&house)["full_since"].is_string() && disk(&house)["is_reserve_used_up"] == false, "{}", disk(&house));
     assert!(house.says(&["status"]).contains("is full"));
     assert!(daemon.get("/readyz").starts_with("HTTP/1.1 503"));
     assert!(daemon.get("/metrics").contains("\nhookwheel_store_full 1\n"));
