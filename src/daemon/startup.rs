@@ -57,10 +57,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let admin_socket = socket.unwrap_or(&config.server.admin_socket).to_owned();
     open_files::raise(&config.limits);
     let data_dir = Arc::new(DataDir::take(&config.server.data_dir).map_err(DaemonError::failed)?);
-    let ballast = Ballast::of(&config.server.data_dir);
-    if ballast.free_if_needed().map_err(DaemonError::failed)? {
-        tracing::warn!("the disk is full: the ballast is freed for this start");
-    }
+    let ballast = ballast(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::failed)?;
     let (listener, admin) = runtime.block_on(bind(&config, &admin_socket))?;
     let listen = listener.local_addr().map_err(DaemonError::failed)?;
@@ -121,6 +118,15 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let (closing, doors) = open_doors(&runtime, listener, admin, &house, metrics);
     tracing::info!(%listen, admin_socket = %house.0.admin_socket.display(), data_dir = %house.0.data_dir.display(), "ready");
     Ok(Running { house, runtime, closing, doors, engine, writer })
+}
+
+/// The ballast, freed where this start needs its room.
+fn ballast(config: &Config) -> Result<Ballast, DaemonError> {
+    let ballast = Ballast::of(&config.server.data_dir);
+    if ballast.free_if_needed().map_err(DaemonError::failed)? {
+        tracing::warn!("the disk is full: the ballast is freed for this start");
+    }
+    Ok(ballast)
 }
 
 /// What the house is made of besides its configuration.

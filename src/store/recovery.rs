@@ -142,7 +142,7 @@ pub fn open<M: Medium, T: Table>(
         }
     };
     let floor = view.meta().floor;
-    let segments = segments.remove_below(floor, medium.as_ref(), &mut warnings);
+    let segments = segments.remove_below(floor, view.table().as_ref(), medium.as_ref(), &mut warnings);
     let (sequence, locator) = (view.meta().sequence, view.meta().locator);
     let history = History::open(Arc::clone(&medium), reader.clone(), &segments.numbers, FollowPlace { sequence, locator })?;
     segments.note_unindexed(&tail, &reader, &history)?;

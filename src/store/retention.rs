@@ -40,6 +40,7 @@ use self::policy::{Ledger, Sealed};
 use self::slice::Slice;
 use super::carry::{Carry, Load};
 use super::fact::Floor;
+use super::journal::frame::FrameError;
 use super::journal::medium::{Medium, MediumFile};
 use super::journal::reader::{JournalReader, ReadError};
 use super::journal::segment::{self, Scanned, SegmentScan};
@@ -305,6 +306,10 @@ impl<M: Medium> Retention<M> {
             };
             match scan.step().map_err(reading)? {
                 Some(Scanned::Frame(frame)) => slice.take(*frame),
+                // What the disk refuses now may be a fact that still matters, and be given back with the next try.
+                Some(Scanned::Damage { error: error @ (FrameError::Unreadable(_) | FrameError::Version(_)), .. }) => {
+                    return Err(disk("reading", sealed.number)(std::io::Error::other(error.to_string())));
+                }
                 Some(Scanned::Damage { .. }) => pass.damaged = true,
                 None => (pass.index, pass.scan) = (pass.index + 1, None),
             }

@@ -457,7 +457,9 @@ impl World {
 
     /// Right after a sync, when everything taken is durable and before anybody is answered, however far the view is behind.
     fn check_blacklist(&mut self, daemon: &Daemon) -> Law {
-        let is_known = !self.rotten && !self.lied && !self.table.is_hurt();
+        // The ledger knows already of a change that still waits for room.
+        let waits_for_room = daemon.writer.space().status().is_reserve_used_up;
+        let is_known = !self.rotten && !self.lied && !self.table.is_hurt() && !waits_for_room;
         if is_known { laws::the_blacklist_is_what_was_answered(&self.ledger, daemon.writer.blacklist()) } else { Ok(()) }
     }
 

@@ -393,7 +393,7 @@ fn without_places(fact: &Fact) -> Fact {
     let mut fact = fact.clone();
     match &mut fact {
         Fact::Attempted(attempted) => (attempted.body, attempted.previous) = (Locator::default(), None),
-        Fact::Cancelled(cancelled) => cancelled.deliveries.iter_mut().for_each(|one| one.body = Locator::default()),
+        Fact::Cancelled(cancelled) => cancelled.deliveries.iter_mut().for_each(|one| *one = CancelledDelivery::new(one.key, one.due)),
         _ => {}
     }
     fact

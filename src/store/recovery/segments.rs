@@ -113,8 +113,16 @@ impl Segments {
     }
 
     /// Removes what a process left behind that ended while it let segments go. The oldest go first, so that no hole comes to be.
-    pub(super) fn remove_below<M: Medium>(mut self, floor: Floor, medium: &M, warnings: &mut Vec<String>) -> Self {
+    pub(super) fn remove_below<M: Medium>(mut self, floor: Floor, table: &impl Table, medium: &M, warnings: &mut Vec<String>) -> Self {
         let kept = self.numbers.partition_point(|number| *number < floor.segment).min(self.numbers.len().saturating_sub(1));
+        if kept == 0 {
+            return self;
+        }
+        // Else a crash could leave a view that still needs them.
+        if let Err(error) = table.checkpoint() {
+            warnings.push(format!("journal segments that are of no use any more stay until the next start: {error}"));
+            return self;
+        }
         for number in self.numbers.drain(..kept) {
             let name = segment::file_name(number);
             if let Err(error) = medium.remove(&name).and_then(|()| medium.sync_directory()) {
