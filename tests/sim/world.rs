@@ -407,7 +407,7 @@ impl World {
 /// What a run that broke a law has to say.
 pub(crate) fn failure(broken: &Broken, seed: u64, trace: &Trace) -> String {
     format!(
-        "seed {seed} broke the law \"{}\": {}\nreplay it with: SIM_SEED={seed} cargo test --test sim fresh\nthe last of what happened:\n{}",
+        "seed {seed} broke the law \"{}\": {}\nreplay it with: SIM_SEED={seed} cargo test --test sim seeds_keep\nthe last of what happened:\n{}",
         broken.law,
         broken.what,
         trace.tail()
