@@ -14,6 +14,7 @@ use crate::store::history::{HistoryError, KnownEvent, WantedEvents};
 /// # Errors
 /// [`Refusal`].
 pub(in super::super) async fn events(house: &House, filter: EventFilter) -> Result<EventPage, Refusal> {
+    house.barrier().await?;
     let lists = house.0.lists.clone();
     let read = tokio::task::spawn_blocking(move || lists.events(filter)).await;
     read.map_err(|_| internal("reading the list failed"))?.map_err(|error| internal(&error.to_string()))
@@ -24,6 +25,7 @@ pub(in super::super) async fn events(house: &House, filter: EventFilter) -> Resu
 /// # Errors
 /// [`Refusal`].
 pub(in super::super) async fn event(house: &House, project: Project, id: EventId) -> Result<EventDetail, Refusal> {
+    house.barrier().await?;
     let lists = house.0.lists.clone();
     let not_found = format!(
         "there is no event {id} of {project}, or it is so old that it is not kept any more; `hookwheel events list` shows those there are"

@@ -190,20 +190,33 @@ impl<M: Medium> History<M> {
     /// [`HistoryError`] when the disk fails.
     pub fn events(&self, wanted: &WantedEvents, limit: usize) -> Result<Vec<KnownEvent>, HistoryError> {
         self.mended(|| {
-            let mut sources = Vec::new();
-            for segment in self.0.segments() {
-                match segment {
-                    Snapshot::Indexed(header) => sources.extend(Events::sealed(&self.0, header, wanted)),
-                    Snapshot::Gathered(Gathered { names, events, .. }) => {
-                        sources.extend(events.iter().filter_map(|chunk| Events::chunk(&names, chunk, wanted)));
-                    }
+            // An event may be in several places: where it was accepted, and where it was carried to. It counts once.
+            let mut asked = limit;
+            loop {
+                let mut found = self.highest_events(wanted, asked)?;
+                let is_all = found.len() < asked;
+                found.dedup_by_key(|event| event.sequence);
+                if is_all || found.len() >= limit {
+                    found.truncate(limit);
+                    return Ok(found);
+                }
+                asked = asked.saturating_mul(2);
+            }
+        })
+    }
+
+    /// The first `limit` places of events that are wanted.
+    fn highest_events(&self, wanted: &WantedEvents, limit: usize) -> Result<Vec<KnownEvent>, Trouble> {
+        let mut sources = Vec::new();
+        for segment in self.0.segments() {
+            match segment {
+                Snapshot::Indexed(header) => sources.extend(Events::sealed(&self.0, header, wanted)),
+                Snapshot::Gathered(Gathered { names, events, .. }) => {
+                    sources.extend(events.iter().filter_map(|chunk| Events::chunk(&names, chunk, wanted)));
                 }
             }
-            // An event may be in two segments: in that in which it was accepted, and in one into which it was carried.
-            let mut found = merge::highest(sources, limit)?;
-            found.dedup_by_key(|event| event.sequence);
-            Ok(found)
-        })
+        }
+        merge::highest(sources, limit)
     }
 
     /// The events that may have that id in that project, the newest first: they have the same hash, so whoever reads one compares it.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::model::{Attempt, Next, Outcome, OutcomeClass, Selector};
-use crate::store::fact::{Attempted, Cancelled, CancelledDelivery};
+use crate::store::fact::{Attempted, Cancelled, CancelledDelivery, Carried, CarriedDelivery};
 use crate::store::journal::memory::MemoryMedium;
 use crate::store::journal::segment::{Scanned, parse_file_name};
 use crate::store::journal::{JournalId, JournalOptions, JournalWriter};
@@ -388,6 +388,37 @@ fn an_index_that_could_not_be_written_is_tried_again_and_meanwhile_nothing_is_mi
         place.history.0.state().segments.range(..place.journal.segment_number()).all(|(_, segment)| matches!(segment, Segment::Indexed(_)))
     );
     place.check(&mut dice);
+}
+
+#[test]
+fn an_event_that_was_carried_several_times_counts_once_and_shortens_no_page() {
+    let mut place = Place::new();
+    let sequences = ["a", "b", "c"].map(|id| place.accept(id, "email.status.delivered", "shop.example", &[1, 2], &[]));
+    for webhook in [1, 2, 1] {
+        for sequence in sequences {
+            let event = Accepted {
+                id: EventId::parse("x").unwrap(),
+                id_by_client: true,
+                event_type: EventTypeName::parse("email.status.delivered").unwrap(),
+                project: Project::parse("shop.example").unwrap(),
+                accepted: NOW,
+                fields_hash: [7; 16],
+                body: vec![b'x'; 200].into(),
+                deliveries: Vec::new(),
+                overflowed: Vec::new(),
+                blacklisted: None,
+            };
+            let delivery = CarriedDelivery { webhook: WebhookNumber(webhook), due: NOW, round: 1, attempts: 0, timeline: Vec::new() };
+            let from = Locator { segment: 1, offset: 8192 };
+            place.append(&Fact::Carried(Carried { sequence, from, at: NOW, event, deliveries: vec![delivery] }));
+        }
+    }
+    let listed = |limit| {
+        let found = place.history.events(&WantedEvents::default(), limit).unwrap();
+        found.into_iter().map(|event| event.sequence).collect::<Vec<_>>()
+    };
+    let [a, b, c] = sequences;
+    assert_eq!([1, 2, 3, 10].map(listed), [vec![c], vec![c, b], vec![c, b, a], vec![c, b, a]]);
 }
 
 #[test]
