@@ -63,6 +63,23 @@ fn calls(trace: &str) -> Vec<Call> {
     calls
 }
 
+/// Whether the trace tells the end of a sync of that file; strace splits one during which another thread calls something.
+fn has_synced(trace: &str, file: &str) -> bool {
+    let mut syncing = Vec::new();
+    for (thread, call) in trace.lines().filter_map(|line| line.split_once(' ')) {
+        let call = call.trim_start();
+        if call.starts_with("fdatasync(") && call.contains(file) {
+            if !call.contains("<unfinished") {
+                return true;
+            }
+            syncing.push(thread);
+        } else if call.starts_with("<... fdatasync resumed>") && syncing.contains(&thread) {
+            return true;
+        }
+    }
+    false
+}
+
 /// Whether the trace tells the end of that process; strace pads a short pid with spaces.
 fn has_ended(trace: &str, pid: &str) -> bool {
     let ended = |line: &str| line.split_once(' ').is_some_and(|(who, what)| who == pid && what.trim_start() == "+++ exited with 0 +++");
@@ -90,12 +107,22 @@ fn traced(work: impl FnOnce(&Daemon<'_>)) -> Vec<Call> {
     let daemon = house.start_as(command);
     let trace = || fs::read_to_string(house.path("trace")).unwrap();
     // The spare segment is made in the background; its writes go to a file of another name, and are over with its sync.
-    let before = until("the next segment is prepared", || Some(trace()).filter(|trace| trace.matches("1.spare>)").count() > 0)).len();
+    let before = until("the next segment is prepared", || Some(trace()).filter(|trace| has_synced(trace, "1.spare>"))).len();
     work(&daemon);
     let pid = daemon.pid().to_string();
     assert!(daemon.stop().success());
     let whole = until("the trace is complete", || Some(trace()).filter(|trace| has_ended(trace, &pid)));
     calls(&whole[before..])
+}
+
+#[test]
+fn the_end_of_a_sync_is_found_whether_another_thread_calls_something_meanwhile_or_not() {
+    let begun = "408   fdatasync(9</d/1.spare> <unfinished ...>\n409   write(3</x>, \"y\", 1) = 1\n";
+    assert!(has_synced("408   fdatasync(9</d/1.spare>)    = 0\n", "1.spare>"));
+    assert!(has_synced(&format!("{begun}408   <... fdatasync resumed>)          = 0\n"), "1.spare>"));
+    for trace in [begun.to_owned(), format!("{begun}409   <... fdatasync resumed>) = 0\n"), "408   fdatasync(9</d/0.spare>) = 0\n".into()] {
+        assert!(!has_synced(&trace, "1.spare>"), "{trace}");
+    }
 }
 
 #[test]
