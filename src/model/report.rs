@@ -218,6 +218,9 @@ pub struct DeliverySummary {
     pub due: Option<UnixMillis>,
     /// Whether an attempt is under way.
     pub in_flight: bool,
+    /// Whether it waits for its webhook to be resumed, however long it has been due.
+    #[serde(default)]
+    pub paused: bool,
     /// When it ended.
     pub finished: Option<UnixMillis>,
     /// The last attempt's outcome, or why there was none, in words.

@@ -207,7 +207,10 @@ impl<M: Medium, T: Table> Writer<M, T> {
             Order::Record(fact) => self.take_outcome(Outcome::Record(fact), now)?,
             Order::Operate { ticket, facts } => self.take_outcome(Outcome::Operate { ticket, facts }, now)?,
             Order::Blacklist { ticket, change } => self.take_outcome(Outcome::Blacklist { ticket, change }, now)?,
-            Order::Carry { ticket, carry } => self.take_outcome(Outcome::Carry(Carrying::new(ticket, carry, now)), now)?,
+            Order::Carry { ticket, carry } => {
+                let carrying = Carrying::new(ticket, carry, now, self.idempotency_window_ms);
+                self.take_outcome(Outcome::Carry(carrying), now)?;
+            }
             Order::Barrier { ticket } => {
                 self.barriers.push((ticket, self.last_sequence()));
                 self.sync_at = Some(now);
@@ -276,12 +279,12 @@ impl<M: Medium, T: Table> Writer<M, T> {
         self.unapplied() > limits::VIEW_LAG_MAX && !self.view_waits
     }
 
-    /// Forgets ids that are older than the window, a few at a time and at most once a second.
+    /// Forgets ids that are older than the window, a few at a time and at most once a second; none while something waits for room, for that may name them.
     ///
     /// # Errors
     /// [`StoreError`] when the table fails.
     pub fn forget_old_ids(&mut self, now: UnixMillis) -> Result<(), StoreError> {
-        if now < self.forget_at || self.view.lag() > 0 || self.view_must_rest() {
+        if now < self.forget_at || self.view.lag() > 0 || !self.held.is_empty() || self.view_must_rest() {
             return Ok(());
         }
         let moment = UnixMillis(now.0.saturating_sub(self.idempotency_window_ms));

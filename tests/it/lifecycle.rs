@@ -136,6 +136,8 @@ fn pausing_by_hand_holds_deliveries_back_and_resuming_sends_them() {
     let explained = house.json(&["events", "explain", "email.status.delivered", "--project", "shop.example.com"]);
     assert!(explained["webhooks"][0]["because"].as_str().unwrap().contains("paused by hand"), "{explained}");
     assert_eq!(house.json(&["status"])["pending"], 1);
+    let listed = house.says(&["deliveries", "list"]);
+    assert!(listed.contains("paused") && !listed.contains("due now"), "it waits for nobody's clock: {listed}");
     house.says(&["webhooks", "resume", "crm"]);
     house.drained();
     assert_eq!(receiver.received().len(), 1);

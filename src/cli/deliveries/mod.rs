@@ -125,6 +125,7 @@ fn when(delivery: &DeliverySummary, screen: &Screen) -> Option<String> {
     match (delivery.in_flight, delivery.finished, delivery.due) {
         (true, _, _) => Some("in flight".into()),
         (_, Some(finished), _) => Some(relative(finished, screen.now)),
+        _ if delivery.paused => Some("paused".into()),
         (_, _, Some(due)) if due <= screen.now => Some("due now".into()),
         (_, _, Some(due)) => Some(format!("due {}", relative(due, screen.now))),
         (_, None, None) => None,

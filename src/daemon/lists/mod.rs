@@ -218,6 +218,7 @@ fn summary(house: &House, standing: &Standing, event: Option<&Accepted>, last: O
         accepted: event.map(|event| event.accepted).or(standing.accepted),
         due: standing.due,
         in_flight,
+        paused: standing.state == DeliveryState::Pending && house.registry().is_paused(standing.key.webhook),
         finished: standing.finished,
         last_outcome: last.map(|last| last.outcome.sentence.clone()).or_else(|| overflowed.then(|| OVERFLOWED.to_owned())),
     }

@@ -271,6 +271,7 @@ fn delivery(id: &str) -> DeliverySummary {
         accepted: Some(UnixMillis(0)),
         due: None,
         in_flight: false,
+        paused: false,
         finished: None,
         last_outcome: None,
     }

@@ -14,16 +14,18 @@ use crate::time::UnixMillis;
 /// What is being carried.
 pub(super) struct Carrying {
     ticket: u64,
-    /// When it was ordered.
+    /// When it was ordered. It may wait for room, and is judged as things stood then.
     at: UnixMillis,
+    /// For how long an id was recognized then.
+    idempotency_window_ms: u64,
     waiting: VecDeque<Carry>,
     moved: Vec<(DeliveryKey, Locator)>,
     bytes: u64,
 }
 
 impl Carrying {
-    pub(super) fn new(ticket: u64, carry: Vec<Carry>, at: UnixMillis) -> Self {
-        Self { ticket, at, waiting: carry.into(), moved: Vec::new(), bytes: 0 }
+    pub(super) fn new(ticket: u64, carry: Vec<Carry>, at: UnixMillis, idempotency_window_ms: u64) -> Self {
+        Self { ticket, at, idempotency_window_ms, waiting: carry.into(), moved: Vec::new(), bytes: 0 }
     }
 }
 
@@ -53,7 +55,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
     pub(super) fn carry(&mut self, mut carrying: Carrying, now: UnixMillis) -> Result<Option<Carrying>, StoreError> {
         let bytes_before = self.journal.appended_bytes();
         while let Some(next) = carrying.waiting.pop_front() {
-            let Some(fact) = next.clone().into_fact(&self.view, self.idempotency_window_ms, carrying.at)? else { continue };
+            let Some(fact) = next.clone().into_fact(&self.view, carrying.idempotency_window_ms, carrying.at)? else { continue };
             let keys = carry::keys_of(&fact);
             let facts = vec![fact];
             match self.journal.append(&facts) {

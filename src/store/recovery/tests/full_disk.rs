@@ -3,7 +3,8 @@
 use super::*;
 use crate::limits::SPARE_RETRY_MS;
 use crate::model::report::DiskStatus;
-use crate::store::fact::Cancelled;
+use crate::store::carry::Carry;
+use crate::store::fact::{Cancelled, CarriedId};
 use crate::store::journal::memory::MemoryMedium;
 
 const SMALL: JournalOptions = JournalOptions { segment_size: 16 * 1024 };
@@ -103,6 +104,32 @@ fn events_are_refused_outcomes_are_kept_in_order_and_nothing_is_lost_when_there_
     drop(writer);
     let opened = super::super::open(Arc::new(medium), SMALL, |_| Ok(table.clone()), &mut |_| {}).unwrap();
     assert_eq!((opened.warnings, opened.view.meta().sequence), (Vec::new(), Sequence(last)));
+}
+
+#[test]
+fn ids_that_wait_to_be_carried_are_judged_as_things_stood_when_that_was_ordered() {
+    let mut store = Store::open(MemoryMedium::default(), empty_table());
+    assert!(matches!(store.submit("before"), Verdict::New { .. }));
+    while store.writer.apply_step(&mut Vec::new()).unwrap() {}
+    let hash = keys::id_hash(&Project::parse("shop.example").unwrap(), &EventId::parse("before").unwrap());
+    let row = store.writer.view().idempotency_row(&hash).unwrap().unwrap();
+    let id = CarriedId { hash, accepted: row.accepted, fields_hash: row.fields_hash, deliveries: row.deliveries };
+    store.medium.set_full(true);
+    while !store.status().is_reserve_used_up {
+        store.record(1);
+        store.sync();
+        store.writer.note_space(store.now);
+    }
+    store.writer.take(Order::Carry { ticket: 9, carry: vec![Carry::Ids(vec![id])] }, store.now).unwrap();
+    store.writer.take(Order::SetIdempotencyWindow { window_ms: 1 }, store.now).unwrap();
+    store.medium.set_full(false);
+    while store.writer.apply_step(&mut Vec::new()).unwrap() {}
+    store.writer.forget_old_ids(store.now.plus_ms(10 * WINDOW_MS)).unwrap();
+    let last = store.writer.status().last_sequence;
+    store.prepare();
+    assert!(store.sync().iter().any(|answer| matches!(answer, Answer::Carried { ticket: 9, .. })));
+    assert!(store.writer.view().idempotency_row(&hash).unwrap().is_some(), "it was carried, not forgotten meanwhile");
+    assert_eq!(store.writer.status().last_sequence, last + 2, "the record that waited, and the id");
 }
 
 #[test]
