@@ -100,6 +100,8 @@ pub const VIEW_LAG_MAX: usize = 65_536;
 pub const VIEW_BATCH_ROWS: usize = 64;
 /// Keys that one fact of a bulk change names.
 pub const BULK_SLICE_KEYS: usize = 1000;
+/// Deliveries that are taken up again in one go, each with its event and its attempts.
+pub const REOPEN_SLICE_KEYS: usize = 100;
 /// Bytes of one journal segment.
 pub const SEGMENT_SIZE: u64 = 64 * 1024 * 1024;
 /// Prepared segments that wait to be used: the next one, and one that is reserved for outcomes and operators when the disk is full.

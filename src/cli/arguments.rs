@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::blacklist::Blacklist;
+use super::deliveries::change::{Cancel, Retry};
 use super::deliveries::watch::Watch;
 use super::demo::Demo;
 use super::events::list;
@@ -205,6 +206,10 @@ pub(super) enum Deliveries {
     ///
     /// Goes on until Ctrl-C, over a restart of the daemon too, and misses nothing meanwhile.
     Watch(Watch),
+    /// Try deliveries again: pending ones now, those that ended with a fresh schedule
+    Retry(Retry),
+    /// End pending deliveries
+    Cancel(Cancel),
     /// Show one delivery: every attempt, how long each phase took, and what follows
     #[command(after_help = "Example:\n  hookwheel deliveries show dlv_aaaaaaaaaaaasaaaaaaa")]
     Show {
@@ -302,7 +307,7 @@ mod tests {
                 assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
             }
         });
-        assert_eq!(commands, 35);
+        assert_eq!(commands, 37);
     }
 
     #[test]
@@ -346,6 +351,8 @@ mod tests {
             "hookwheel deliveries list --limit 0",
             "hookwheel deliveries list --since yesterday",
             "hookwheel deliveries watch --count 0",
+            "hookwheel deliveries retry dlv_aaaaaaaaaaaasaaaaaaa --webhook crm",
+            "hookwheel deliveries cancel --state dropped",
             "hookwheel events show order-17",
             "hookwheel events explain email.status.bounced",
             "hookwheel blacklist check shop.example.com",

@@ -2,6 +2,7 @@
 //! know how the configuration is read or a daemon is run: the front door lends them a [`House`] for that.
 
 mod arguments;
+mod asking;
 mod batches;
 mod blacklist;
 mod client;
@@ -186,6 +187,8 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
         Command::Webhooks(Webhooks::Resume(webhook)) => webhooks::set_paused(&webhook.id, false, &daemon()?, output),
         Command::Deliveries(Deliveries::List(list)) => deliveries::list(list, &daemon()?, output),
         Command::Deliveries(Deliveries::Show { id }) => deliveries::show(*id, &daemon()?, output),
+        Command::Deliveries(Deliveries::Retry(retry)) => deliveries::change::retry(retry, &daemon()?, output),
+        Command::Deliveries(Deliveries::Cancel(cancel)) => deliveries::change::cancel(cancel, &daemon()?, output),
         Command::Deliveries(Deliveries::Watch(watch)) => deliveries::watch::watch(watch, &daemon()?, output),
         Command::Events(Events::List(list)) => events::list::list(list, &daemon()?, output),
         Command::Events(Events::Show(show)) => events::list::show(show, &daemon()?, output),

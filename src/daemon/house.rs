@@ -15,13 +15,13 @@ use super::wheelhouse::{Inbox, Message};
 use crate::config::{Config, Environment};
 use crate::dispatch::Dispatcher;
 use crate::engine::lanes::{Lane, Tally};
-use crate::engine::{Engine, Input, Reply, matching};
+use crate::engine::{Engine, Input, matching};
 use crate::limits;
 use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
-    BlacklistQuery, ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage, DiskStatus, EventDetail,
-    EventFilter, EventPage, ExplainedWebhook, Explanation, PublishedEvent, ReloadReport, Status, StoreStatus, WatchFilter, WebhookDetail,
-    WebhookSummary,
+    BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryNewsPage,
+    DeliveryPage, DiskStatus, EventDetail, EventFilter, EventPage, ExplainedWebhook, Explanation, ReloadReport, Status, StoreStatus,
+    WatchFilter, WebhookDetail, WebhookSummary,
 };
 use crate::model::{
     Address, DeliveryId, EventId, EventTypeName, NewEvent, Pause, PauseReason, Project, Remark, Webhook, WebhookId, WebhookNumber,
@@ -38,7 +38,7 @@ use crate::store::writer::WriterStatus;
 use crate::time::{ScheduleClock, UnixMillis, wall_now};
 
 /// A refusal for want of room is worth asking again after so long.
-const DISK_FULL_RETRY_S: u32 = 30;
+pub(super) const DISK_FULL_RETRY_S: u32 = 30;
 
 /// The daemon, as its front doors see it.
 #[derive(Clone)]
@@ -56,6 +56,8 @@ pub(super) struct Rooms {
     pub(super) registry: Mutex<Registry>,
     /// One reload, or change of a webhook's state, at a time.
     pub(super) changes: tokio::sync::Mutex<()>,
+    /// One who takes up deliveries that ended at a time, so that what was read of them is still true when it is written.
+    pub(super) reopening: tokio::sync::Mutex<()>,
     /// The settings of the doors.
     pub(super) doors: RwLock<Arc<DoorSettings>>,
     /// The configuration in force.
@@ -134,18 +136,27 @@ impl House {
     }
 
     /// What is wrong with the disk, in words.
-    fn disk_trouble(&self) -> Option<String> {
+    pub(super) fn disk_trouble(&self) -> Option<String> {
         self.disk().trouble(&self.0.data_dir.display().to_string())
     }
 
     /// Makes facts durable. With the reserve of a full disk used up it is refused, since nobody knows for how long it would wait.
     pub(super) async fn commit(&self, facts: Vec<Fact>) -> Result<(), Refusal> {
         if self.0.space.status().is_reserve_used_up {
-            let detail = format!("{}; nothing was changed", self.disk_trouble().unwrap_or_else(|| "the disk is full".into()));
-            return Err(Refusal::Busy { detail, retry_after_s: DISK_FULL_RETRY_S });
+            return Err(self.without_room());
         }
         let (done, waits) = oneshot::channel();
         self.operate(|permit| Message::Operate { facts, done, permit }, waits).await
+    }
+
+    /// Refuses what takes much room, as events do, while the disk is full.
+    pub(super) fn refuse_without_room(&self) -> Result<(), Refusal> {
+        if self.0.space.status().full_since.is_some() { Err(self.without_room()) } else { Ok(()) }
+    }
+
+    fn without_room(&self) -> Refusal {
+        let detail = format!("{}; nothing was changed", self.disk_trouble().unwrap_or_else(|| "the disk is full".into()));
+        Refusal::Busy { detail, retry_after_s: DISK_FULL_RETRY_S }
     }
 
     /// Has written down again what still holds of this, durably.
@@ -359,45 +370,7 @@ impl Hallway for House {
     }
 
     async fn publish(&self, events: Vec<NewEvent>) -> Publication {
-        let refused = |detail: &str| Publication::Refused(Refusal::Unavailable { detail: detail.to_owned() });
-        let permit =
-            tokio::time::timeout(Duration::from_millis(limits::INGEST_WAIT_MS), Arc::clone(&self.0.ingest_permits).acquire_owned()).await;
-        let Ok(permit) = permit else {
-            let detail = format!("{} requests are being made durable already; nothing of this one was kept", limits::INGEST_PERMITS);
-            return Publication::Refused(Refusal::Busy { detail, retry_after_s: 1 });
-        };
-        let Ok(permit) = permit else { return refused("the daemon is ending; nothing was kept") };
-        let (reply, answered) = oneshot::channel();
-        self.0.inbox.put(Message::Publish { events, reply, permit });
-        match answered.await {
-            Err(_) => refused(
-                "the store failed before this could be made durable; whether it was kept is not known, so send it again with the same id",
-            ),
-            Ok(Reply::Draining) => refused("the daemon is ending; nothing was kept"),
-            Ok(Reply::Durable(events)) => {
-                let published = events.into_iter().map(|(id, deliveries, duplicate)| PublishedEvent { id, deliveries, duplicate });
-                Publication::Durable(published.collect())
-            }
-            Ok(Reply::Conflicts(conflicts)) => Publication::Conflicts(conflicts),
-            Ok(Reply::DiskFull) => {
-                let detail =
-                    format!("{}; nothing of this request was kept", self.disk_trouble().unwrap_or_else(|| "the disk is full".into()));
-                Publication::Refused(Refusal::Busy { detail, retry_after_s: DISK_FULL_RETRY_S })
-            }
-            Ok(Reply::QueueFull { pending, max_pending }) => {
-                let detail = format!(
-                    "the queue is full: {pending} deliveries are pending, max_pending in [limits] is {max_pending}; nothing was kept"
-                );
-                Publication::Refused(Refusal::Busy { detail, retry_after_s: 30 })
-            }
-            Ok(Reply::TooManyDeliveries { deliveries }) => {
-                let most = limits::DELIVERIES_PER_PUBLICATION_MAX;
-                let detail = format!(
-                    "this request would make {deliveries} deliveries, at most {most} are made at once; send fewer events in one request"
-                );
-                Publication::Refused(Refusal::Invalid { detail })
-            }
-        }
+        super::publications::publish(self, events).await
     }
 
     async fn status(&self) -> Result<Status, Refusal> {
@@ -439,6 +412,24 @@ impl Hallway for House {
 
     async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, Refusal> {
         super::lists::detail(self, id).await
+    }
+
+    async fn retry(&self, id: DeliveryId, by: String) -> Result<ChangedDelivery, Refusal> {
+        let house = self.clone();
+        to_the_end(async move { super::deliveries::retry(&house, id, &by).await }).await
+    }
+
+    async fn cancel(&self, id: DeliveryId, by: String) -> Result<ChangedDelivery, Refusal> {
+        super::deliveries::cancel(self, id, &by).await
+    }
+
+    async fn retry_many(&self, request: BulkRequest, by: String) -> Result<BulkReport, Refusal> {
+        let house = self.clone();
+        to_the_end(async move { super::deliveries::retry_many(&house, request, &by).await }).await
+    }
+
+    async fn cancel_many(&self, request: BulkRequest, by: String) -> Result<BulkReport, Refusal> {
+        super::deliveries::cancel_many(self, request, &by).await
     }
 
     async fn watch(&self, filter: WatchFilter) -> Result<DeliveryNewsPage, Refusal> {

@@ -14,11 +14,13 @@
 //! process ends: the next start is the tested way back.
 
 mod blacklist;
+mod deliveries;
 mod house;
 mod last_good;
 mod lists;
 mod open_files;
 mod outbound;
+mod publications;
 mod registry;
 mod reload;
 mod retention;
@@ -26,6 +28,7 @@ mod startup;
 mod upkeep;
 mod watchdog;
 mod wheelhouse;
+mod wishes;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;

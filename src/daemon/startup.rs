@@ -164,6 +164,7 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
         operator_permits: Arc::new(Semaphore::new(limits::OPERATOR_PERMITS)),
         registry: Mutex::new(registry),
         changes: tokio::sync::Mutex::new(()),
+        reopening: tokio::sync::Mutex::new(()),
         doors: RwLock::new(Arc::new(reload::door_settings(&config))),
         admin_socket,
         data_dir: config.server.data_dir.clone(),

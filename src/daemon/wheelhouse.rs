@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::watchdog::Watchdog;
+use super::wishes::{Wish, Wishes};
 use crate::engine::{AttemptRecord, Effect, Engine, Input, Reply, Send, Ticket};
 use crate::limits;
 use crate::model::{NewEvent, PauseReason, WebhookNumber};
@@ -42,6 +43,13 @@ pub(super) enum Message {
         /// Told when they are.
         done: oneshot::Sender<()>,
         /// Given back then, and not before: whoever asked may be gone by now, the order is not.
+        permit: OwnedSemaphorePermit,
+    },
+    /// An operator wants something of single deliveries.
+    Wish {
+        /// What.
+        wish: Wish,
+        /// Given back when it is answered.
         permit: OwnedSemaphorePermit,
     },
     /// Retention wants written down again what still holds of this.
@@ -118,8 +126,9 @@ pub(super) struct Wheelhouse {
     pub(super) watchdog: Option<Watchdog>,
 }
 
+/// Who waits for an answer.
 #[derive(Default)]
-struct Waiting {
+pub(super) struct Waiting {
     last_ticket: u64,
     publications: HashMap<u64, (oneshot::Sender<Reply>, OwnedSemaphorePermit)>,
     commits: HashMap<u64, Stopwatch>,
@@ -128,12 +137,15 @@ struct Waiting {
     /// Pauses that nobody has taken over yet to write them down: at most one a webhook.
     pauses: VecDeque<(WebhookNumber, PauseReason)>,
     carries: HashMap<u64, (oneshot::Sender<Load>, OwnedSemaphorePermit)>,
+    /// What operators want of single deliveries.
+    pub(super) wishes: Wishes,
     next_sender: usize,
     writer: WriterStatus,
 }
 
 impl Waiting {
-    fn ticket(&mut self) -> u64 {
+    /// A new ticket.
+    pub(super) fn ticket(&mut self) -> u64 {
         self.last_ticket += 1;
         self.last_ticket
     }
@@ -142,6 +154,7 @@ impl Waiting {
     fn forget_all(&mut self) {
         self.publications.clear();
         self.operations.clear();
+        self.wishes.clear();
     }
 }
 
@@ -184,6 +197,7 @@ impl Wheelhouse {
                 waiting.operations.insert(ticket, (done, permit));
                 self.order(Order::Operate { ticket, facts }, waiting);
             }
+            Message::Wish { wish, permit } => self.wished(wish, permit, now, effects, waiting),
             Message::Carry { carry, done, permit } => {
                 let ticket = waiting.ticket();
                 waiting.carries.insert(ticket, (done, permit));
@@ -223,6 +237,8 @@ impl Wheelhouse {
                 self.engine.handle(now, Input::Committed { ticket: Ticket(ticket), settled }, effects);
             }
             Answer::Recorded(count) => self.engine.handle(now, Input::Recorded(count), effects),
+            Answer::Carried { ticket, moved, .. } if self.are_reopened(ticket, &moved, now, effects, waiting) => {}
+            Answer::Operated { ticket } if Self::wish_is_durable(ticket, waiting) => {}
             Answer::Carried { ticket, moved, load } => {
                 self.engine.handle(now, Input::Carried(moved), effects);
                 if let Some((done, _permit)) = waiting.carries.remove(&ticket) {
@@ -267,6 +283,9 @@ impl Wheelhouse {
                     let deliveries = keys.into_iter().map(|(key, due)| CancelledDelivery::new(key, due)).collect();
                     self.order(Order::Record(Fact::Cancelled(Cancelled { at: self.clock.now(), by, deliveries })), waiting);
                 }
+                Effect::Found { ticket, found } => Self::found(ticket, found, waiting),
+                Effect::Cancel { ticket, keys, by, found } => self.cancel(ticket, keys, by, found, waiting),
+                Effect::Reopen { ticket, grants } => self.reopen(ticket, grants, waiting),
                 Effect::PauseWebhook { webhook, reason } => waiting.pauses.push_back((webhook, reason)),
             }
         }
@@ -291,7 +310,8 @@ impl Wheelhouse {
         }
     }
 
-    fn order(&self, order: Order, waiting: &mut Waiting) {
+    /// Gives the writer an order.
+    pub(super) fn order(&self, order: Order, waiting: &mut Waiting) {
         match self.orders.try_send(order) {
             Ok(()) => {}
             Err(TrySendError::Disconnected(_)) => waiting.forget_all(),

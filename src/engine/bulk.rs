@@ -2,7 +2,7 @@
 
 use super::pending::{NodeNumber, Place};
 use super::{Effect, Engine};
-use crate::limits::{BULK_SLICE_KEYS, OUTCOME_CREDITS};
+use crate::limits::BULK_SLICE_KEYS;
 use crate::model::WebhookNumber;
 
 /// Nodes that one slice looks at.
@@ -77,9 +77,5 @@ impl Engine {
             self.forget(node);
         }
         keys
-    }
-
-    fn has_record_credit(&self) -> bool {
-        self.in_flight as usize + self.unsynced < OUTCOME_CREDITS
     }
 }

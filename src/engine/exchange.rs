@@ -63,6 +63,31 @@ pub enum Input {
         /// Who did it, and why.
         by: String,
     },
+    /// An operator wants these deliveries tried now, whatever they wait for; answered by [`Effect::Found`].
+    RetryWanted {
+        /// Who is to be answered.
+        ticket: Ticket,
+        /// Which.
+        keys: Vec<DeliveryKey>,
+    },
+    /// An operator wants these deliveries ended; answered by [`Effect::Cancel`].
+    CancelWanted {
+        /// Who is to be answered.
+        ticket: Ticket,
+        /// Which, at most [`crate::limits::BULK_SLICE_KEYS`].
+        keys: Vec<DeliveryKey>,
+        /// Who wants it.
+        by: String,
+    },
+    /// An operator wants these deliveries, which ended, tried anew; answered by [`Effect::Reopen`].
+    ReopenWanted {
+        /// Who is to be answered.
+        ticket: Ticket,
+        /// Which.
+        keys: Vec<DeliveryKey>,
+    },
+    /// Deliveries for which there was a [`Grant`] are pending again, durably.
+    Reopened(Vec<Entry>),
     /// The events of these deliveries lie elsewhere from now on, durably; those that ended meanwhile are passed over.
     Carried(Vec<(DeliveryKey, Locator)>),
     /// The daemon is ending: nothing new is accepted or sent.
@@ -112,6 +137,31 @@ pub enum Effect {
         /// Who did it, and why.
         by: String,
     },
+    /// Answer a [`Input::RetryWanted`]: what waited is in its lane now.
+    Found {
+        /// Which.
+        ticket: Ticket,
+        /// How each delivery was found, in the order in which they were named.
+        found: Vec<Found>,
+    },
+    /// Make durable that these deliveries were cancelled, each with the due time at which it stood, and then answer an [`Input::CancelWanted`].
+    Cancel {
+        /// Which.
+        ticket: Ticket,
+        /// The deliveries that are cancelled.
+        keys: Vec<(DeliveryKey, UnixMillis)>,
+        /// Who wanted it.
+        by: String,
+        /// How each delivery was found, in the order in which they were named.
+        found: Vec<Found>,
+    },
+    /// Make durable that the granted ones are pending again, say so with [`Input::Reopened`], and then answer an [`Input::ReopenWanted`].
+    Reopen {
+        /// Which.
+        ticket: Ticket,
+        /// For each delivery, in the order in which they were named.
+        grants: Vec<Grant>,
+    },
     /// The engine paused a webhook; write that down. Ordered once, until the webhook is resumed.
     PauseWebhook {
         /// Which.
@@ -119,6 +169,30 @@ pub enum Effect {
         /// Why.
         reason: PauseReason,
     },
+}
+
+/// How an operator's wish found a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It waited for its time or for room in its lane.
+    Waiting,
+    /// An attempt is under way.
+    InFlight,
+    /// It is not pending.
+    NotPending,
+}
+
+/// Whether a delivery that ended may be tried anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// It may, and room is reserved for it.
+    Granted,
+    /// It is pending.
+    IsPending,
+    /// Its webhook is not in force.
+    NoWebhook,
+    /// The queue is full, or that of its webhook.
+    QueueFull,
 }
 
 /// The answer to a publication.

@@ -40,7 +40,7 @@ pub struct Lane {
     throttled_until: Option<UnixMillis>,
     /// An ordered lane's head waits on the wheel.
     head_waits: bool,
-    /// It became ordered while attempts were under way: it sends nothing until they are back.
+    /// It became ordered, or got something older, while attempts were under way: it sends nothing until they are back.
     comes_to_order: bool,
 }
 
@@ -166,6 +166,11 @@ impl Lanes {
         self.lanes[index].get_or_insert_default()
     }
 
+    /// The lane of that webhook, where there is one.
+    pub fn existing_mut(&mut self, number: WebhookNumber) -> Option<&mut Lane> {
+        self.lanes.get_mut(number.0 as usize)?.as_deref_mut()
+    }
+
     /// Every lane with its number.
     pub fn iter(&self) -> impl Iterator<Item = (WebhookNumber, &Lane)> {
         let number = |index| WebhookNumber(u32::try_from(index).expect("lanes are numbered by u32"));
@@ -251,6 +256,14 @@ impl Lanes {
         lane.head_waits = lane.ordered();
     }
 
+    /// Whether what waits for an ordered lane must be queued anew now, because something older came to it; while an attempt is under way that is put off until it is back.
+    #[must_use]
+    pub fn comes_to_order(&mut self, number: WebhookNumber) -> bool {
+        let lane = self.lane_mut(number);
+        lane.comes_to_order |= lane.ordered() && lane.in_flight > 0;
+        lane.ordered() && lane.in_flight == 0
+    }
+
     /// Whether the last attempt from before a lane became ordered is back, so that everything that waits for it must be queued anew.
     #[must_use]
     pub fn came_to_order(&mut self, number: WebhookNumber) -> bool {
@@ -283,7 +296,7 @@ impl Lanes {
                 Leave::NotBefore(moment) => self.throttle(number, moment),
                 Leave::Now => {
                     let Some(node) = lane.queue.pop_front(pending) else { continue };
-                    if pending.due(node) > now {
+                    if pending.due(node) > now && !pending.is_hastened(node) {
                         lane.head_waits = true;
                         return Some(Turn::Wait(node));
                     }
@@ -321,6 +334,14 @@ impl Lanes {
     /// Forgets that the endpoint said that it is gone.
     pub fn resume(&mut self, number: WebhookNumber) {
         self.lane_mut(number).gone = false;
+        self.enroll(number);
+    }
+
+    /// An entry was ended where it waited. What is dead at the front of the queue is freed, for nobody walks a queue that is paused; and when it was an ordered lane's head, the next one's turn has come.
+    pub fn one_left(&mut self, pending: &mut Pending, number: WebhookNumber, place: Place) {
+        let lane = self.lane_mut(number);
+        lane.head_waits &= place != Place::Wheel;
+        lane.queue.front(pending);
         self.enroll(number);
     }
 

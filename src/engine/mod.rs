@@ -20,15 +20,17 @@ pub mod matching;
 pub mod pending;
 pub mod retry;
 pub mod wheel;
+mod wishes;
 
 use std::collections::HashSet;
 
 use self::bulk::Removal;
-pub use self::exchange::{AttemptRecord, Configuration, Effect, Input, Reply, Send, Ticket};
+pub use self::exchange::{AttemptRecord, Configuration, Effect, Found, Grant, Input, Reply, Send, Ticket};
 use self::lanes::{Lanes, Turn};
 use self::matching::Matching;
 use self::pending::{Entry, NodeNumber, Pending, Place};
 use self::wheel::Wheel;
+use self::wishes::Wishes;
 use crate::limits;
 use crate::model::report::Counters;
 use crate::model::{
@@ -44,6 +46,7 @@ pub struct Engine {
     lanes: Lanes,
     matching: Matching,
     removals: Vec<Removal>,
+    wishes: Wishes,
     limits: EngineLimits,
     counters: Counters,
     reserved: usize,
@@ -78,6 +81,7 @@ impl Engine {
             lanes: Lanes::default(),
             matching: Matching::default(),
             removals: Vec::new(),
+            wishes: Wishes::default(),
             limits,
             counters: Counters::default(),
             reserved: 0,
@@ -104,18 +108,23 @@ impl Engine {
             Input::Paused { webhook, paused } => self.lanes.set_paused(webhook, paused),
             Input::Resumed { webhook } => self.lanes.resume(webhook),
             Input::Removed { webhook, by } => self.removed(webhook, by),
+            Input::RetryWanted { ticket, keys } => self.retry_wanted(ticket, &keys, now, effects),
+            Input::CancelWanted { ticket, keys, by } => self.cancel_wanted(ticket, &keys, by, effects),
+            Input::ReopenWanted { ticket, keys } => self.reopen_wanted(ticket, &keys, effects),
+            Input::Reopened(entries) => self.reopened(entries, now),
             Input::Carried(moved) => self.carried(&moved),
             Input::DrainBegan => self.draining = true,
         }
         self.advance(now);
         self.remove_slice(effects);
+        self.end_doomed(effects);
         self.send(now, effects);
     }
 
     /// The moment at which [`Engine::handle`] wants to be called if nothing happens before.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<UnixMillis> {
-        if self.more_due || self.removal_can_go_on() {
+        if self.more_due || self.removal_can_go_on() || self.can_end_doomed() {
             return Some(UnixMillis(0));
         }
         self.wheel.next_wakeup().into_iter().chain(self.lanes.next_wakeup()).min()
@@ -347,8 +356,12 @@ impl Engine {
                 self.pending.set_place(node, Place::Loose);
                 self.lanes.head_waits(key.webhook);
                 self.wheel.insert(&mut self.pending, node);
+                self.attempt_failed(key);
             }
-            Next::Delivered | Next::Dropped => self.forget(node),
+            Next::Delivered | Next::Dropped => {
+                self.forget(node);
+                self.attempt_was_last(key);
+            }
         }
         if self.lanes.came_to_order(key.webhook) {
             self.requeue(&HashSet::from([key.webhook]), now);
@@ -395,7 +408,7 @@ impl Engine {
 
     fn put(&mut self, node: NodeNumber, now: UnixMillis) {
         let (number, due) = (self.pending.webhook(node), self.pending.due(node));
-        if self.lanes.wants_wheel(number, due, now) {
+        if !self.pending.is_hastened(node) && self.lanes.wants_wheel(number, due, now) {
             self.wheel.insert(&mut self.pending, node);
             return;
         }

@@ -27,6 +27,7 @@ const CHUNK: usize = 8192;
 const SHARDS: usize = 256;
 const LOW_48: u64 = (1 << 48) - 1;
 const PLACE_MASK: u64 = 0b11;
+const HASTENED: u64 = 1 << 4;
 const ELSEWHERE: u64 = 1 << 5;
 const PROMPT: u64 = 1 << 6;
 const DEAD: u64 = 1 << 7;
@@ -150,9 +151,11 @@ impl Pending {
     /// Replaces an entry that is in a list by a loose one with the same content, so that it can go elsewhere.
     #[must_use]
     pub fn reissue(&mut self, node_number: NodeNumber) -> NodeNumber {
-        let entry = self.entry(node_number);
+        let (entry, hastened) = (self.entry(node_number), self.is_hastened(node_number));
         self.remove(node_number);
-        self.insert(entry).expect("its key was removed the line before")
+        let reissued = self.insert(entry).expect("its key was removed the line before");
+        self.set_hastened(reissued, hastened);
+        reissued
     }
 
     /// The entry of a node.
@@ -184,7 +187,7 @@ impl Pending {
     /// Puts down that one more attempt was made and when the next is due.
     pub fn reschedule(&mut self, node_number: NodeNumber, due: UnixMillis, attempts: u8) {
         let node = self.node_mut(node_number);
-        node.0[0] = (due.0.min(LOW_48) << 16) | (u64::from(attempts) << 8) | (node.0[0] & 0xff);
+        node.0[0] = (due.0.min(LOW_48) << 16) | (u64::from(attempts) << 8) | (node.0[0] & 0xff & !HASTENED);
     }
 
     /// Where an entry is.
@@ -220,6 +223,18 @@ impl Pending {
     pub fn set_prompt(&mut self, node_number: NodeNumber, prompt: bool) {
         let node = self.node_mut(node_number);
         node.0[0] = (node.0[0] & !PROMPT) | if prompt { PROMPT } else { 0 };
+    }
+
+    /// Whether an operator wants it tried before its time.
+    #[must_use]
+    pub fn is_hastened(&self, node_number: NodeNumber) -> bool {
+        self.node(node_number).0[0] & HASTENED != 0
+    }
+
+    /// Puts down whether an operator wants it tried before its time; that ends with the attempt.
+    pub fn set_hastened(&mut self, node_number: NodeNumber, hastened: bool) {
+        let node = self.node_mut(node_number);
+        node.0[0] = (node.0[0] & !HASTENED) | if hastened { HASTENED } else { 0 };
     }
 
     /// Puts down where the event of an entry lies now.

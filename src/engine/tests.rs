@@ -1,5 +1,7 @@
 //! The engine in virtual time, with a store that settles at once and endpoints that answer as told. It never waits for anything.
 
+mod wishes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,6 +22,8 @@ struct World {
     records: Vec<AttemptRecord>,
     cancelled: Vec<DeliveryKey>,
     pauses: Vec<WebhookNumber>,
+    found: Vec<Found>,
+    grants: Vec<Grant>,
     replies: Vec<Reply>,
     hold_records: bool,
     last_sequence: u64,
@@ -62,6 +66,8 @@ impl World {
             records: Vec::new(),
             cancelled: Vec::new(),
             pauses: Vec::new(),
+            found: Vec::new(),
+            grants: Vec::new(),
             replies: Vec::new(),
             hold_records: false,
             last_sequence: 0,
@@ -118,6 +124,12 @@ impl World {
                 self.cancelled.extend(keys.into_iter().map(|(key, _)| key));
                 return Some(Input::Recorded(1));
             }
+            Effect::Found { found, .. } => self.found = found,
+            Effect::Cancel { keys, found, .. } => {
+                self.found = found;
+                self.cancelled.extend(keys.into_iter().map(|(key, _)| key));
+            }
+            Effect::Reopen { grants, .. } => self.grants = grants,
             Effect::PauseWebhook { webhook, .. } => self.pauses.push(webhook),
         }
         None

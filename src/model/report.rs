@@ -1,10 +1,12 @@
 //! What the daemon tells people and scripts about itself: the JSON of the admin socket, read by the commands. It never holds a secret
 //! but the one that is shown once.
 
+mod bulk;
 mod history;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::bulk::{BulkReport, BulkRequest, ChangedDelivery, DeliveryChange};
 pub use self::history::{
     DeliveryCounts, DeliveryNews, DeliveryNewsPage, EventDelivery, EventDetail, EventFilter, EventPage, EventSummary, WatchFilter,
 };

@@ -22,7 +22,7 @@ use crate::model::{DeliveryId, EventId, EventType, Project, WebhookId};
 pub struct Peer(pub String);
 
 /// The id in a path; what can't be one names nothing, so it is not found.
-struct Named<T>(T);
+pub(super) struct Named<T>(pub(super) T);
 
 impl<T: TryFrom<String, Error = String>, S: Send + Sync> FromRequestParts<S> for Named<T> {
     type Rejection = Problem;
@@ -65,6 +65,7 @@ pub fn routes<H: Hallway>(hallway: H) -> Router {
         .route("/v1/catalog", get(catalog::<H>))
         .route("/v1/explain", post(explain::<H>))
         .route("/v1/reload", post(reload::<H>))
+        .merge(super::deliveries::routes::<H>())
         .with_state(hallway)
 }
 

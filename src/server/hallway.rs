@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
-    BlacklistQuery, DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage, EventDetail, EventFilter, EventPage, Explanation,
-    PublishedEvent, ReloadReport, Status, WatchFilter, WebhookDetail, WebhookSummary,
+    BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage, EventDetail,
+    EventFilter, EventPage, Explanation, PublishedEvent, ReloadReport, Status, WatchFilter, WebhookDetail, WebhookSummary,
 };
 use crate::model::{Address, Catalog, DeliveryId, EventId, EventTypeName, NewEvent, Project, Remark, Token, WebhookId};
 
@@ -84,6 +84,14 @@ pub trait Hallway: Clone + Send + Sync + 'static {
     fn deliveries(&self, filter: DeliveryFilter) -> impl Future<Output = Result<DeliveryPage, Refusal>> + Send;
     /// One delivery with its attempts.
     fn delivery(&self, id: DeliveryId) -> impl Future<Output = Result<DeliveryDetail, Refusal>> + Send;
+    /// Tries a delivery again: a pending one now, one that ended with a fresh schedule. `by` is who asked.
+    fn retry(&self, id: DeliveryId, by: String) -> impl Future<Output = Result<ChangedDelivery, Refusal>> + Send;
+    /// Ends a pending delivery.
+    fn cancel(&self, id: DeliveryId, by: String) -> impl Future<Output = Result<ChangedDelivery, Refusal>> + Send;
+    /// Tries one slice of many deliveries again, or counts it.
+    fn retry_many(&self, request: BulkRequest, by: String) -> impl Future<Output = Result<BulkReport, Refusal>> + Send;
+    /// Ends one slice of many pending deliveries, or counts it.
+    fn cancel_many(&self, request: BulkRequest, by: String) -> impl Future<Output = Result<BulkReport, Refusal>> + Send;
     /// What happens to deliveries, as it happens.
     fn watch(&self, filter: WatchFilter) -> impl Future<Output = Result<DeliveryNewsPage, Refusal>> + Send;
     /// A page of events, the one accepted last first.

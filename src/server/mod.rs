@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod blacklist;
+mod deliveries;
 pub mod doors;
 pub mod events;
 pub mod hallway;

@@ -26,6 +26,8 @@ pub enum Carry {
         /// Each delivery, with the row that said so.
         deliveries: Vec<(CarriedDelivery, QueueRow)>,
     },
+    /// These deliveries of an event had ended, and an operator wants them tried anew. Whoever orders this knows that none of them is pending.
+    Ended(Carried),
     /// These ids are recognized.
     Ids(Vec<CarriedId>),
     /// This webhook is known.
@@ -64,9 +66,10 @@ impl Carry {
                         kept.push(delivery);
                     }
                 }
-                let carried = Carried { sequence, from, at: now, event, deliveries: kept };
+                let carried = Carried { sequence, from: Some(from), at: now, event, deliveries: kept };
                 Ok((!carried.deliveries.is_empty()).then_some(Fact::Carried(carried)))
             }
+            Self::Ended(carried) => Ok(Some(Fact::Carried(carried))),
             Self::Ids(ids) => {
                 let mut kept = Vec::with_capacity(ids.len());
                 for id in ids.into_iter().filter(|id| now.since_ms(id.accepted) < idempotency_window_ms) {

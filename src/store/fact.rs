@@ -170,16 +170,17 @@ impl CancelledDelivery {
     }
 }
 
-/// An event with those of its deliveries that are still pending: from here on this, and no longer what lies at `from`, is where they find it.
+/// An event with those of its deliveries that are still pending: from here on this, and no longer what lies at `from`, is where they find it. Or with deliveries that ended and are
+/// pending again from here on, because an operator wants them tried anew.
 ///
 /// An event with many deliveries, or long timelines, makes several of these, each with the whole event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carried {
     /// The number of the fact that accepted the event. The deliveries' keys go on naming it.
     pub sequence: Sequence,
-    /// Where the event lay for these deliveries until now: its `Accepted`, or an older `Carried`.
-    pub from: Locator,
-    /// When it was carried.
+    /// Where the event lay for these deliveries until now: its `Accepted`, or an older `Carried`. `None`: they had ended, and whatever they ended with counts no longer.
+    pub from: Option<Locator>,
+    /// When it was carried; later than the end of a delivery that had ended.
     pub at: UnixMillis,
     /// The event as it was accepted, without its lists of deliveries.
     pub event: Accepted,

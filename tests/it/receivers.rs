@@ -26,7 +26,7 @@ impl Received {
     }
 }
 
-type Answer = fn(&Received) -> Response;
+type Answer = Arc<dyn Fn(&Received) -> Response + Send + Sync>;
 
 /// A web server that answers as told and remembers every request.
 pub(crate) struct Receiver {
@@ -36,10 +36,10 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    pub(crate) fn new(answer: Answer) -> Self {
+    pub(crate) fn new(answer: impl Fn(&Received) -> Response + Send + Sync + 'static) -> Self {
         let runtime = Runtime::new().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
-        let router = Router::new().fallback(receive).with_state((Arc::clone(&received), answer));
+        let router = Router::new().fallback(receive).with_state((Arc::clone(&received), Arc::new(answer) as Answer));
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(async move { axum::serve(listener, router).await });

@@ -20,6 +20,7 @@ use crate::medium::SimMedium;
 use crate::mirror::Mirror;
 use crate::office::Office;
 use crate::table::SimTable;
+use crate::wishes::Wishes;
 use crate::world::{Defect, Happening, World};
 
 /// After there is room again it takes so long until all segments are prepared that were missing.
@@ -30,6 +31,8 @@ const FULL_LINGERS_MS: u64 = 60_000;
 pub(crate) enum Operation {
     Reconfigured,
     PauseChanged(WebhookNumber),
+    /// Somebody is told that what he wanted is done.
+    Wished,
     Removed(WebhookNumber),
 }
 
@@ -58,6 +61,7 @@ pub(crate) struct Daemon {
     /// Records ordered and not yet durable.
     pub(crate) unrecorded: usize,
     pub(crate) archivist: Archivist,
+    pub(crate) wishes: Wishes,
     pub(crate) started_ms: u64,
     pub(crate) started: UnixMillis,
     pub(crate) engine_at: u64,
@@ -98,6 +102,7 @@ impl Daemon {
             && self.orders.is_empty()
             && self.operations.is_empty()
             && self.barriers.is_empty()
+            && self.wishes.is_idle()
             && self.engine.is_still();
         is_quiet && self.writer.sync_at().is_none() && self.writer.view().lag() == 0
     }
@@ -160,7 +165,8 @@ impl World {
             Input::Resumed { webhook } => mirror.lane(*webhook).gone = false,
             Input::Removed { webhook, .. } => mirror.lane(*webhook).removed = true,
             Input::DrainBegan => mirror.draining = true,
-            Input::Carried(_) => {}
+            Input::Reopened(entries) => mirror.reopened(entries),
+            Input::RetryWanted { .. } | Input::CancelWanted { .. } | Input::ReopenWanted { .. } | Input::Carried(_) => {}
             Input::Published { .. } | Input::Attempted { .. } | Input::Recorded(_) | Input::Ticked => {}
         }
     }
@@ -187,13 +193,22 @@ impl World {
                 for (key, due) in &keys {
                     let lane = daemon.mirror.lane(key.webhook);
                     let waiting = lane.waiting.remove(&key.sequence);
-                    let fits = lane.removed && waiting.is_some_and(|one| !one.in_flight && one.due == *due);
-                    require("only what waits for a removed webhook is cancelled", fits, || format!("{key:?}: {waiting:?}"))?;
+                    let is_doomed = waiting.is_some_and(|one| one.is_doomed);
+                    let fits = (lane.removed || is_doomed) && waiting.is_some_and(|one| !one.in_flight && one.due == *due);
+                    require("only what waits for a removed webhook, or failed after somebody wanted it ended, is cancelled", fits, || {
+                        format!("{key:?}: {waiting:?}")
+                    })?;
                 }
                 daemon.unrecorded += 1;
                 let deliveries = keys.into_iter().map(|(key, due)| CancelledDelivery::new(key, due)).collect();
                 daemon.order(Order::Record(Fact::Cancelled(Cancelled { at: now, by, deliveries })), soon_ms);
             }
+            Effect::Found { ticket, found } => self.found(daemon, ticket, &found, false)?,
+            Effect::Cancel { ticket, keys, by, found } => {
+                self.found(daemon, ticket, &found, true)?;
+                self.wish_ends(daemon, keys, by, now, soon_ms)?;
+            }
+            Effect::Reopen { ticket, grants } => self.reopen(daemon, ticket, &grants, soon_ms)?,
             Effect::PauseWebhook { webhook, reason } => {
                 self.note("paused by 410", &[("webhook", webhook.0.into())]);
                 let said_before = std::mem::replace(&mut daemon.mirror.lane(webhook).gone, true);
@@ -431,6 +446,7 @@ impl World {
                     daemon.unrecorded -= count;
                     daemon.tell(Input::Recorded(count), soon_ms);
                 }
+                Answer::Carried { ticket, moved, .. } if self.are_reopened(daemon, ticket, &moved, soon_ms) => {}
                 Answer::Carried { moved, load, .. } => {
                     daemon.archivist.carried.push_back(load);
                     daemon.tell(Input::Carried(moved), soon_ms);
@@ -478,7 +494,7 @@ impl World {
                 daemon.tell(Input::Configured(daemon.office.configuration(&self.plan)), soon_ms);
                 daemon.tell(Input::Removed { webhook, by: "operator".into() }, soon_ms);
             }
-            None => {}
+            Some(Operation::Wished) | None => {}
         }
     }
 }

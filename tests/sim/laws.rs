@@ -9,7 +9,7 @@ use hookwheel::model::{
     WebhookNumber,
 };
 use hookwheel::store::blacklist::Blacklist;
-use hookwheel::store::fact::{Accepted, Fact};
+use hookwheel::store::fact::{Accepted, Carried, Fact};
 use hookwheel::store::journal::reader::{JournalReader, ReadError, ReadFact};
 use hookwheel::store::journal::segment::ScannedFrame;
 use hookwheel::time::UnixMillis;
@@ -79,10 +79,11 @@ pub(crate) fn it_is_durable(reader: &JournalReader<SimMedium>, sequence: Sequenc
     require("nothing is sent or answered before it is durable", is_there, || format!("fact {sequence} at {locator:?}: {found:?}"))
 }
 
-/// **Never early**: no attempt begins before its due time, and only what is pending is sent, one attempt at a time.
+/// **Never early**: no attempt begins before its due time, unless an operator wants that; nothing that an operator ended is sent; and only what is pending is sent, one attempt at a time.
 pub(crate) fn never_early(mirror: &Mirror, send: &Send, now: UnixMillis) -> Law {
     let waiting = mirror.find(send.key).copied();
-    let fits = waiting.is_some_and(|one| !one.in_flight && one.due == send.due && one.due <= now && one.attempts + 1 == send.attempt);
+    let fits = waiting.is_some_and(|one| !one.in_flight && one.due == send.due && one.attempts + 1 == send.attempt);
+    let fits = fits && waiting.is_some_and(|one| (one.due <= now || one.is_hastened) && !one.is_doomed);
     require("never early", fits, || format!("at {now} {send:?} was ordered; pending is {waiting:?}"))
 }
 
@@ -149,10 +150,18 @@ pub(crate) fn attempts_never_exceed_the_schedule(
 ) -> Law {
     let law = "attempts never exceed the schedule";
     let mut recorded: HashMap<DeliveryKey, u32> = HashMap::new();
+    let mut in_round: HashMap<DeliveryKey, u32> = HashMap::new();
     let mut ended: HashMap<DeliveryKey, usize> = HashMap::new();
     for (index, logged) in ledger.log.iter().enumerate() {
+        if let Fact::Carried(Carried { sequence, from: None, deliveries, .. }) = &logged.fact {
+            for key in deliveries.iter().map(|one| DeliveryKey { sequence: *sequence, webhook: one.webhook }) {
+                in_round.remove(&key);
+                ended.remove(&key);
+            }
+        }
         let Fact::Attempted(attempted) = &logged.fact else { continue };
-        let count = recorded.entry(attempted.key).or_default();
+        *recorded.entry(attempted.key).or_default() += 1;
+        let count = in_round.entry(attempted.key).or_default();
         *count += 1;
         let number = attempted.attempt.number;
         require(law, *count == number, || format!("attempt {count} of {:?} calls itself {number}", attempted.key))?;
@@ -272,7 +281,7 @@ pub(crate) fn nobody_is_forgotten(mirror: &Mirror, engine: &Engine, now: UnixMil
             continue;
         }
         let candidates = lane.waiting.iter().take(if lane.is_ordered() { 1 } else { usize::MAX });
-        let forgotten = candidates.filter(|(_, one)| !one.in_flight).find(|(_, one)| one.due <= now);
+        let forgotten = candidates.filter(|(_, one)| !one.in_flight).find(|(_, one)| (one.due <= now || one.is_hastened) && !one.is_doomed);
         require("nobody is forgotten", forgotten.is_none(), || {
             let (spec, of, all) = (lane.webhook.as_ref().map(|webhook| &webhook.spec), lane.in_flight, mirror.in_flight);
             format!(

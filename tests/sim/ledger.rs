@@ -123,8 +123,16 @@ impl Books {
                     }
                 }
             }
-            // Carrying changes nothing that anybody could see.
-            Fact::Carried(carried) => self.latest = self.latest.max(carried.at),
+            // Carrying changes nothing that anybody could see, unless it takes up what had ended.
+            Fact::Carried(carried) => {
+                self.latest = self.latest.max(carried.at);
+                for one in carried.deliveries.iter().filter(|_| carried.from.is_none()) {
+                    let key = DeliveryKey { sequence: carried.sequence, webhook: one.webhook };
+                    let pending = Delivery { state: DeliveryState::Pending, due: one.due, attempts: 0, round: one.round };
+                    self.deliveries.insert(key, pending);
+                    self.timelines.insert(key, one.timeline.clone());
+                }
+            }
             Fact::IdsCarried(_) => {}
             Fact::FloorRaised(raised) => {
                 self.latest = self.latest.max(raised.latest).max(raised.at);
@@ -285,9 +293,10 @@ impl Ledger {
                 };
                 let deliveries = deliveries.iter().filter_map(|(delivery, _)| still(delivery)).collect::<Vec<_>>();
                 let event = books.events.get(sequence)?.accepted.clone();
-                let carried = Carried { sequence: *sequence, from: *from, at: now, event, deliveries };
+                let carried = Carried { sequence: *sequence, from: Some(*from), at: now, event, deliveries };
                 (!carried.deliveries.is_empty()).then_some(Fact::Carried(carried))
             }
+            Carry::Ended(carried) => Some(Fact::Carried(carried.clone())),
             Carry::Ids(ids) => {
                 let still = |id: &&CarriedId| {
                     let known = books.names.get(&id.hash).and_then(|name| books.ids.get(name));
@@ -362,7 +371,8 @@ impl Places {
                 for one in &carried.deliveries {
                     let key = DeliveryKey { sequence: carried.sequence, webhook: one.webhook };
                     let before = self.0.insert(key, (here, (!one.timeline.is_empty()).then_some(here)));
-                    if before.map_or(carried.from.segment >= first_segment, |(body, _)| body != carried.from) {
+                    let Some(from) = carried.from else { continue };
+                    if before.map_or(from.segment >= first_segment, |(body, _)| body != from) {
                         return Err(format!("{key:?} was not carried from where it lay, {before:?}: {:?}", frame.fact));
                     }
                 }

@@ -22,6 +22,7 @@ use crate::mirror::Mirror;
 use crate::office::Office;
 use crate::table::SimTable;
 use crate::view;
+use crate::wishes::Wishes;
 use crate::workload::{HOUR, MINUTE};
 use crate::world::{Happening, World};
 
@@ -120,6 +121,7 @@ impl World {
             blacklist_tickets: 0,
             unrecorded: 0,
             archivist: Archivist::new(self.medium.daemon(), &self.plan, self.now_ms),
+            wishes: Wishes::default(),
             started_ms: self.now_ms,
             started,
             engine_at: self.now_ms,

@@ -18,6 +18,7 @@ mod random;
 mod table;
 mod trace;
 mod view;
+mod wishes;
 mod workload;
 mod world;
 

@@ -16,6 +16,16 @@ pub(crate) struct Waiting {
     pub(crate) due: UnixMillis,
     pub(crate) attempts: u32,
     pub(crate) in_flight: bool,
+    /// An operator wants it tried before its time.
+    pub(crate) is_hastened: bool,
+    /// An operator wants it ended; it must not be sent again.
+    pub(crate) is_doomed: bool,
+}
+
+impl Waiting {
+    pub(crate) fn new(due: UnixMillis, attempts: u32) -> Self {
+        Self { due, attempts, in_flight: false, is_hastened: false, is_doomed: false }
+    }
 }
 
 /// A webhook's lane.
@@ -78,9 +88,18 @@ impl Mirror {
 
     pub(crate) fn loaded(&mut self, entries: &[Entry]) {
         for entry in entries {
-            let waiting = Waiting { due: entry.due, attempts: u32::from(entry.attempts), in_flight: false };
+            let waiting = Waiting::new(entry.due, u32::from(entry.attempts));
             self.lane(entry.key.webhook).waiting.insert(entry.key.sequence, waiting);
         }
+    }
+
+    /// Deliveries that ended are pending again.
+    pub(crate) fn reopened(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            self.reserved -= 1;
+            self.lane(entry.key.webhook).reserved -= 1;
+        }
+        self.loaded(entries);
     }
 
     /// The engine proposed an event.
@@ -99,7 +118,7 @@ impl Mirror {
                 let lane = self.lane(*number);
                 lane.reserved -= 1;
                 if let Verdict::New { sequence, .. } = one.verdict {
-                    lane.waiting.insert(sequence, Waiting { due: accepted, attempts: 0, in_flight: false });
+                    lane.waiting.insert(sequence, Waiting::new(accepted, 0));
                 }
             }
         }
@@ -111,6 +130,7 @@ impl Mirror {
         lane.in_flight += 1;
         if let Some(waiting) = lane.waiting.get_mut(&send.key.sequence) {
             waiting.in_flight = true;
+            waiting.is_hastened = false;
         }
         lane.sends.push_back(now);
         if lane.sends.len() > SENDS_KEPT {
@@ -124,7 +144,8 @@ impl Mirror {
         lane.in_flight -= 1;
         match record.attempt.next {
             Next::RetryAt(due) => {
-                let waiting = Waiting { due, attempts: record.attempt.number, in_flight: false };
+                let is_doomed = lane.waiting.get(&record.key.sequence).is_some_and(|one| one.is_doomed);
+                let waiting = Waiting { is_doomed, ..Waiting::new(due, record.attempt.number) };
                 lane.waiting.insert(record.key.sequence, waiting);
             }
             Next::Delivered | Next::Dropped => drop(lane.waiting.remove(&record.key.sequence)),

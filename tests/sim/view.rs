@@ -219,7 +219,12 @@ impl Listed {
                 let ends = cancelled.deliveries.iter().map(|one| (cancelled.at, one.key, DeliveryState::Cancelled, one.last_attempt));
                 self.ends.extend(ends);
             }
-            Fact::Carried(carried) => drop(self.events.insert(carried.sequence)),
+            Fact::Carried(carried) => {
+                self.events.insert(carried.sequence);
+                let is_taken_up =
+                    |key: DeliveryKey| carried.from.is_none() && carried.deliveries.iter().any(|one| one.webhook == key.webhook);
+                self.ends.retain(|(_, key, ..)| key.sequence != carried.sequence || !is_taken_up(*key));
+            }
             Fact::Webhook(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
         }
     }

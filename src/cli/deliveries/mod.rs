@@ -1,5 +1,6 @@
 //! `deliveries`: what is on its way or ended, one delivery's timeline, and what happens now. They never change anything.
 
+pub(super) mod change;
 pub(super) mod watch;
 
 use url::form_urlencoded;

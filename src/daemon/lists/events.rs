@@ -6,7 +6,7 @@ use crate::limits;
 use crate::model::report::{DeliveryCounts, EventDelivery, EventDetail, EventFilter, EventPage, EventSummary};
 use crate::model::{DeliveryId, DeliveryKey, DeliveryState, EventId, Project, Sequence, WebhookNumber};
 use crate::server::hallway::Refusal;
-use crate::store::fact::Accepted;
+use crate::store::fact::{Accepted, Fact};
 use crate::store::history::{HistoryError, KnownEvent, WantedEvents};
 
 /// A page of events, the one accepted last first.
@@ -43,6 +43,7 @@ pub(in super::super) async fn event(house: &House, project: Project, id: EventId
 async fn deliveries(house: &House, sequence: Sequence, accepted: &Accepted) -> Result<Vec<EventDelivery>, Refusal> {
     let mut numbers = accepted.deliveries.iter().chain(&accepted.overflowed).copied().collect::<Vec<_>>();
     numbers.sort_unstable();
+    numbers.dedup();
     let mut pending = Vec::with_capacity(numbers.len());
     for slice in numbers.chunks(limits::BULK_SLICE_KEYS) {
         let slice = slice.to_vec();
@@ -94,8 +95,26 @@ impl Lists {
 
     fn event_named(&self, project: &Project, id: &EventId) -> Result<Option<(KnownEvent, Accepted)>, HistoryError> {
         let candidates = self.history.events_named(project, id)?;
-        let mut read = candidates.into_iter().filter_map(|event| Some((self.accepted(event.sequence, event.place)?, event)));
-        let found = read.find(|(accepted, _)| accepted.id == *id && accepted.project == *project);
-        Ok(found.map(|(accepted, event)| (event, accepted)))
+        let read = candidates.into_iter().filter_map(|event| Some((self.event_at(&event)?, event)));
+        let mut named = read.filter(|(accepted, _)| accepted.id == *id && accepted.project == *project);
+        let Some((mut accepted, event)) = named.next() else { return Ok(None) };
+        // One that was carried or taken up again lies in several places, each with some of its deliveries.
+        for (other, _) in named.take_while(|(_, other)| other.sequence == event.sequence) {
+            accepted.deliveries.extend(other.deliveries);
+            accepted.overflowed.extend(other.overflowed);
+        }
+        Ok(Some((event, accepted)))
+    }
+
+    /// An event where it lies, with those of its deliveries that are told of there.
+    fn event_at(&self, event: &KnownEvent) -> Option<Accepted> {
+        let found = self.reader.read(event.place).ok()?;
+        match found.fact {
+            Fact::Carried(carried) if carried.sequence == event.sequence => {
+                let deliveries = carried.deliveries.iter().map(|one| one.webhook).collect();
+                Some(Accepted { deliveries, ..carried.event })
+            }
+            fact => fact.into_event(found.sequence, event.sequence),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Lists of deliveries and single ones, read from view, journal and history. They never block the engine or the writer, and never change anything.
 
 mod events;
+mod keys;
 mod watch;
 
 use std::collections::HashSet;
@@ -25,7 +26,7 @@ use crate::store::journal::reader::JournalReader;
 use crate::store::journal::segment;
 use crate::store::recovery::Recovered;
 use crate::store::timeline;
-use crate::store::view::keys::{self, QueueRow};
+use crate::store::view::keys::{self as view_keys, QueueRow};
 use crate::store::view::sled::SledTable;
 use crate::store::view::{Table, TableError};
 use crate::time::UnixMillis;
@@ -47,13 +48,15 @@ pub(super) struct Lists {
 
 /// Where a delivery stands, before its event is read.
 #[derive(Clone)]
-struct Standing {
-    key: DeliveryKey,
+pub(super) struct Standing {
+    /// Which.
+    pub(super) key: DeliveryKey,
     state: DeliveryState,
     body: Option<Locator>,
     last_attempt: Option<Locator>,
     due: Option<UnixMillis>,
-    finished: Option<UnixMillis>,
+    /// When it ended.
+    pub(super) finished: Option<UnixMillis>,
     attempts: u32,
     /// What the history knows of the event.
     accepted: Option<UnixMillis>,
@@ -150,6 +153,14 @@ impl Wish {
         }
     }
 
+    fn asks_about_events(&self) -> bool {
+        self.project.is_some() || self.event_type.is_some()
+    }
+
+    fn asks_about_moments(&self) -> bool {
+        self.since.is_some() || self.until.is_some()
+    }
+
     /// Whether a pending delivery is wanted; its webhook was looked at before.
     fn wants(&self, event: Option<&Accepted>, last: Option<&Attempt>) -> bool {
         let moment = last.map(|last| last.finished).or_else(|| event.map(|event| event.accepted)).unwrap_or_default();
@@ -187,18 +198,41 @@ pub(super) async fn page(house: &House, filter: DeliveryFilter) -> Result<Delive
 /// # Errors
 /// [`Refusal`].
 pub(super) async fn detail(house: &House, DeliveryId(key): DeliveryId) -> Result<DeliveryDetail, Refusal> {
-    house.barrier().await?;
-    let pending = house.ask(move |engine, _, _| engine.delivery(key)).await?;
-    let in_flight = pending.is_some_and(|(_, flying)| flying);
-    let lists = house.0.lists.clone();
-    let due = pending.map(|(entry, _)| entry.due);
-    let read = tokio::task::spawn_blocking(move || lists.one(key, due)).await;
-    let (standing, event, attempts) = read.map_err(|_| internal("reading the delivery failed"))??;
+    let ((standing, event, attempts), in_flight) = settled(house, key).await?;
     let summary = summary(house, &standing, event.as_ref(), attempts.last(), in_flight);
     let url = house.registry().in_force().find(|webhook| webhook.number == key.webhook).map(|webhook| webhook.spec.url.to_string());
     let timeline = attempts.iter().map(view_of).collect();
     let body = event.map(|event| String::from_utf8_lossy(&event.body).into_owned());
     Ok(DeliveryDetail { summary, url, timeline, body })
+}
+
+/// A delivery, and whether an attempt is under way. Between the engine's word and a look into the store it may come to stand elsewhere, so it is looked for again until it
+/// was not pending before everything written was to be read, and is not found.
+async fn settled(house: &House, key: DeliveryKey) -> Result<(One, bool), Refusal> {
+    let mut was_pending = true;
+    loop {
+        house.barrier().await?;
+        let pending = house.ask(move |engine, _, _| engine.delivery(key)).await?;
+        let (lists, due) = (house.0.lists.clone(), pending.map(|(entry, _)| entry.due));
+        let read = tokio::task::spawn_blocking(move || lists.one(key, due)).await;
+        match read.map_err(|_| internal("reading the delivery failed"))? {
+            Err(Refusal::NotFound { .. }) if was_pending => was_pending = pending.is_some(),
+            found => return Ok((found?, pending.is_some_and(|(_, flying)| flying))),
+        }
+    }
+}
+
+/// Which deliveries a filter means, of one state, at most as many as its limit; and where to go on.
+///
+/// # Errors
+/// [`Refusal`].
+pub(super) async fn keys(house: &House, filter: DeliveryFilter) -> Result<(Vec<DeliveryKey>, Option<String>), Refusal> {
+    let after = After::parse(filter.after.as_deref())?;
+    house.barrier().await?;
+    let wish = Wish::new(house, filter);
+    let lists = house.0.lists.clone();
+    let read = tokio::task::spawn_blocking(move || lists.keys(&wish, after)).await;
+    read.map_err(|_| internal("reading the list failed"))?
 }
 
 fn webhook_name(house: &House, number: WebhookNumber) -> String {
@@ -250,6 +284,9 @@ fn view_of(attempt: &Attempt) -> AttemptView {
 
 type Found = (Standing, Option<Accepted>, Option<Attempt>);
 
+/// A delivery with its event and its attempts.
+pub(super) type One = (Standing, Option<Accepted>, Vec<Attempt>);
+
 impl Lists {
     /// Lists of that store.
     pub(super) fn new(
@@ -273,7 +310,7 @@ impl Lists {
     fn page(&self, wish: &Wish, after: After) -> Result<(Vec<Found>, Option<String>), Refusal> {
         let mut found = Vec::new();
         if wish.state.is_none_or(|state| state == DeliveryState::Pending) && !matches!(after, After::Finished(_)) {
-            let candidates = self.pending(wish.webhooks.as_ref(), after)?;
+            let candidates = self.pending(wish.webhooks.as_ref(), after, limits::PAGE_ROWS_MAX)?;
             let (mut cursor, count, is_cut) = (None, candidates.len(), candidates.len() == limits::PAGE_ROWS_MAX);
             for (index, standing) in candidates.into_iter().enumerate() {
                 cursor = Some(standing.cursor());
@@ -315,22 +352,23 @@ impl Lists {
         Ok(!ends.is_empty())
     }
 
-    fn pending(&self, numbers: Option<&HashSet<WebhookNumber>>, after: After) -> Result<Vec<Standing>, Refusal> {
-        let (beginning, end) = keys::queue_range();
+    /// The rows of the queue behind a place, of these webhooks, at most `most`.
+    fn pending(&self, numbers: Option<&HashSet<WebhookNumber>>, after: After, most: usize) -> Result<Vec<Standing>, Refusal> {
+        let (beginning, end) = view_keys::queue_range();
         let from = match after {
-            After::Pending(due, key) => [keys::queue_key(due, key), vec![0]].concat(),
+            After::Pending(due, key) => [view_keys::queue_key(due, key), vec![0]].concat(),
             _ => beginning,
         };
         let (mut found, mut bad) = (Vec::new(), None);
         let scanned = self.table.scan(&from, &end, &mut |key, value| {
-            match keys::parse_queue_key(key).and_then(|parsed| Ok((parsed, QueueRow::from_value(key, value)?))) {
+            match view_keys::parse_queue_key(key).and_then(|parsed| Ok((parsed, QueueRow::from_value(key, value)?))) {
                 Ok(((due, key), row)) if numbers.is_none_or(|numbers| numbers.contains(&key.webhook)) => {
                     found.push(Standing::pending(due, key, &row));
                 }
                 Ok(_) => {}
                 Err(error) => bad = Some(TableError::from(error)),
             }
-            if bad.is_some() || found.len() == limits::PAGE_ROWS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if bad.is_some() || found.len() == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         match scanned.err().or(bad) {
             Some(error) => Err(internal(&error.to_string())),
@@ -338,7 +376,7 @@ impl Lists {
         }
     }
 
-    fn one(&self, key: DeliveryKey, due: Option<UnixMillis>) -> Result<(Standing, Option<Accepted>, Vec<Attempt>), Refusal> {
+    fn one(&self, key: DeliveryKey, due: Option<UnixMillis>) -> Result<One, Refusal> {
         let pending = match due {
             Some(due) => self.pending_row(due, key)?,
             None => None,
@@ -359,7 +397,7 @@ impl Lists {
     }
 
     fn pending_row(&self, due: UnixMillis, key: DeliveryKey) -> Result<Option<Standing>, Refusal> {
-        let bytes = keys::queue_key(due, key);
+        let bytes = view_keys::queue_key(due, key);
         let failed = |error: TableError| internal(&error.to_string());
         let Some(value) = self.table.get(&bytes).map_err(failed)? else { return Ok(None) };
         let row = QueueRow::from_value(&bytes, &value).map_err(|error| failed(error.into()))?;

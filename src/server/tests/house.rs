@@ -9,8 +9,9 @@ use tokio::task::JoinHandle;
 use crate::limits;
 use crate::model::blacklist::{BlacklistPage, Cause, Entry, Imported};
 use crate::model::report::{
-    BlacklistQuery, DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage, DeliverySummary, EventDetail, EventFilter, EventPage,
-    Explanation, PublishedEvent, ReloadReport, Status, WatchFilter, WebhookDetail, WebhookSummary,
+    BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, DeliveryChange, DeliveryDetail, DeliveryFilter, DeliveryNewsPage,
+    DeliveryPage, DeliverySummary, EventDetail, EventFilter, EventPage, Explanation, PublishedEvent, ReloadReport, Status, WatchFilter,
+    WebhookDetail, WebhookSummary,
 };
 use crate::model::{
     Address, Catalog, DeliveryId, DeliveryState, EventId, EventTypeName, NewEvent, Origin, Project, Remark, Token, WebhookId,
@@ -173,6 +174,24 @@ impl Hallway for House {
     async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, Refusal> {
         let detail = DeliveryDetail { summary: delivery(&id.to_string()), url: None, timeline: Vec::new(), body: Some("{}".into()) };
         self.answer(format!("delivery {id}"), detail)
+    }
+
+    async fn retry(&self, id: DeliveryId, by: String) -> Result<ChangedDelivery, Refusal> {
+        let delivery = self.delivery(id).await?;
+        self.answer(format!("retry {id} by {by}"), ChangedDelivery { change: DeliveryChange::TriedNow, delivery })
+    }
+
+    async fn cancel(&self, id: DeliveryId, by: String) -> Result<ChangedDelivery, Refusal> {
+        let delivery = self.delivery(id).await?;
+        self.answer(format!("cancel {id} by {by}"), ChangedDelivery { change: DeliveryChange::Cancelled, delivery })
+    }
+
+    async fn retry_many(&self, request: BulkRequest, by: String) -> Result<BulkReport, Refusal> {
+        self.answer(format!("retry many by {by}: {request:?}"), BulkReport { matched: 7, ..BulkReport::default() })
+    }
+
+    async fn cancel_many(&self, request: BulkRequest, by: String) -> Result<BulkReport, Refusal> {
+        self.answer(format!("cancel many by {by}: {request:?}"), BulkReport { matched: 7, ..BulkReport::default() })
     }
 
     async fn watch(&self, filter: WatchFilter) -> Result<DeliveryNewsPage, Refusal> {

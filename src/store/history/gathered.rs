@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::index::Contents;
+use super::reopened::{self, TakenUp};
 use super::row::{EndedRow, EventRow, Names, UNKNOWN};
 use crate::model::{EventTypeName, Locator, Project, Sequence};
 use crate::time::UnixMillis;
@@ -36,6 +37,8 @@ pub(super) struct Gathered {
     pub(super) names: Arc<Names>,
     pub(super) ends: Vec<Arc<Vec<EndedRow>>>,
     pub(super) events: Vec<Arc<Vec<EventRow>>>,
+    /// Deliveries that were taken up again.
+    pub(super) reopened: Arc<Vec<TakenUp>>,
     /// Chunks of ends in which every event is known, or was looked for in vain.
     settled: usize,
 }
@@ -54,6 +57,9 @@ impl Gathered {
     /// Takes in an end; `event` is what is known of the event, if anything.
     pub(super) fn add_end(&mut self, row: EndedRow, event: Option<&KnownEvent>) {
         let row = self.named(row, event);
+        if let Some(taken_up) = reopened::taken_up(&row) {
+            Arc::make_mut(&mut self.reopened).push(taken_up);
+        }
         room(&mut self.ends).push(row);
     }
 

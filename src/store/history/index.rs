@@ -6,7 +6,7 @@
 //! | offset | bytes | what |
 //! | --- | --- | --- |
 //! | 0 | 8 | `HKWHIS` and two zeros |
-//! | 8 | 4 | format: 1 |
+//! | 8 | 4 | format: 2 |
 //! | 12 | 4 | the segment's number |
 //! | 16 | 16 | the journal's id |
 //! | 32 | 4 | the salt of that segment: an index never serves another one |
@@ -16,8 +16,9 @@
 //! | 48 | 8 + 8 | the earliest and the latest end |
 //! | 64 | 8 + 8 | the lowest and the highest event's number of the deliveries that ended |
 //! | 80 | 8 + 8 | the lowest and the highest number of the events |
-//! | 96 | 4 | checksum of the summary |
-//! | 100 | 4 | checksum of bytes 0–99 |
+//! | 96 | 4 | rows among the ends that say that a delivery was taken up again |
+//! | 100 | 4 | checksum of the summary |
+//! | 104 | 4 | checksum of bytes 0–103 |
 //!
 //! The summary is small and is read whole: the number of event types, then each with its length (2) and its letters; the projects in the same way; the number of webhooks (4) and
 //! each webhook's number (4), in order; and then a directory entry of 88 bytes for each block of the four tables: its first row's sort key (8), the checksum of its rows (4), and a
@@ -25,7 +26,7 @@
 //!
 //! | table | bytes a row | rows a block | sorted by | a row |
 //! | --- | --- | --- | --- | --- |
-//! | ends | 56 | 128 | end, newest first | end (8), sequence (8), webhook (4), attempts (2), state (1: 1 delivered, 2 dropped, 3 cancelled), 0 (1), accepted (8), place of the event (8), place of the last attempt (8), type (4), project (4) |
+//! | ends | 56 | 128 | end, newest first | end (8), sequence (8), webhook (4), attempts (2), state (1: 0 taken up again, 1 delivered, 2 dropped, 3 cancelled), 0 (1), accepted (8), place of the event (8), place of the last attempt (8), type (4), project (4) |
 //! | keys | 17 | 512 | sequence, webhook | sequence (8), webhook (4), which of the ends (4), state (1) |
 //! | events | 44 | 128 | sequence, highest first | sequence (8), accepted (8), hash of project and id (8), place (8), type (4), project (4), deliveries (4) |
 //! | ids | 12 | 512 | hash | hash of project and id (8), which of the events (4) |
@@ -35,7 +36,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::row::{EndedRow, EventRow, Fields, IdRow, KeyRow, Names, Row, ended_state, state_number};
+use super::reopened::{self, TakenUp};
+use super::row::{EndedRow, EventRow, Fields, IdRow, KeyRow, Names, Row, state_number, state_of};
 use super::wanted::Mask;
 use crate::model::{DeliveryKey, DeliveryState, EventTypeName, Project, Sequence, WebhookNumber};
 use crate::store::journal::medium::{Medium, MediumFile};
@@ -43,8 +45,8 @@ use crate::store::journal::segment::{JournalId, SegmentHeader, read_full};
 use crate::time::UnixMillis;
 
 const MAGIC: [u8; 8] = *b"HKWHIS\0\0";
-const FORMAT: u32 = 1;
-const HEADER_BYTES: usize = 104;
+const FORMAT: u32 = 2;
+const HEADER_BYTES: usize = 108;
 const ENTRY_BYTES: usize = 8 + 4 + Mask::SIZE;
 
 /// The file name of a segment's index.
@@ -80,6 +82,8 @@ pub(super) struct Header {
     pub(super) end_times: (UnixMillis, UnixMillis),
     pub(super) end_sequences: (Sequence, Sequence),
     pub(super) event_sequences: (Sequence, Sequence),
+    /// Rows among the ends that say that a delivery was taken up again.
+    pub(super) reopened: u32,
 }
 
 /// What an index is made of, in any order.
@@ -112,6 +116,8 @@ pub(super) struct Index<F> {
     pub(super) names: Arc<Names>,
     pub(super) webhooks: Vec<WebhookNumber>,
     pub(super) ends: TableOf,
+    /// Deliveries that were taken up again.
+    pub(super) reopened: Vec<TakenUp>,
     keys: TableOf,
     pub(super) events: TableOf,
     ids: TableOf,
@@ -120,8 +126,10 @@ pub(super) struct Index<F> {
 /// The bytes of an index, and its header.
 pub(super) fn encode(segment: &SegmentHeader, mut contents: Contents) -> (Vec<u8>, Header) {
     let (ends, events) = (&mut contents.ends, &mut contents.events);
-    ends.sort_unstable_by_key(|row| std::cmp::Reverse(row.place()));
-    events.sort_unstable_by_key(|row| std::cmp::Reverse(row.sequence));
+    // A delivery is taken up before it ends anew, be it in the same millisecond.
+    ends.sort_unstable_by_key(|row| std::cmp::Reverse((row.place(), state_number(row.state))));
+    // Where an event is known from several facts, the one that tells of all its deliveries stays.
+    events.sort_unstable_by_key(|row| std::cmp::Reverse((row.sequence, row.deliveries)));
     events.dedup_by_key(|row| row.sequence);
     let mut keys =
         (0_u32..).zip(&*ends).map(|(ordinal, row)| KeyRow { key: row.key, ordinal, state: state_number(row.state) }).collect::<Vec<_>>();
@@ -154,6 +162,7 @@ pub(super) fn encode(segment: &SegmentHeader, mut contents: Contents) -> (Vec<u8
         end_times: (time(ends.last()), time(ends.first())),
         end_sequences: (sequence(keys.first()), sequence(keys.last())),
         event_sequences: (event(events.last()), event(events.first())),
+        reopened: count(ends.iter().filter_map(reopened::taken_up).count()),
     };
     ([header.to_bytes(), summary, tables].concat(), header)
 }
@@ -218,6 +227,7 @@ impl Header {
         [self.salt, self.ends, self.events, self.summary_bytes].iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
         let ((earliest, latest), (lowest, highest), (first, last)) = (self.end_times, self.end_sequences, self.event_sequences);
         [earliest.0, latest.0, lowest.0, highest.0, first.0, last.0].iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+        bytes.extend_from_slice(&self.reopened.to_le_bytes());
         bytes.extend_from_slice(&self.summary_checksum.to_le_bytes());
         let checksum = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
@@ -238,8 +248,20 @@ impl Header {
         let end_times = (UnixMillis(fields.u64()?), UnixMillis(fields.u64()?));
         let end_sequences = (Sequence(fields.u64()?), Sequence(fields.u64()?));
         let event_sequences = (Sequence(fields.u64()?), Sequence(fields.u64()?));
-        let summary_checksum = fields.u32()?;
-        Some(Self { segment, journal, salt, ends, events, summary_bytes, summary_checksum, end_times, end_sequences, event_sequences })
+        let (reopened, summary_checksum) = (fields.u32()?, fields.u32()?);
+        Some(Self {
+            segment,
+            journal,
+            salt,
+            ends,
+            events,
+            summary_bytes,
+            summary_checksum,
+            end_times,
+            end_sequences,
+            event_sequences,
+            reopened,
+        })
     }
 
     fn table_bytes(&self) -> u64 {
@@ -278,7 +300,11 @@ impl<F: MediumFile> Index<F> {
             return Err(IndexError::Damaged("its summary does not fit its checksum"));
         }
         let start = HEADER_BYTES as u64 + summary.len() as u64;
-        Self::parse(header, file, Fields(&summary), start).ok_or(IndexError::Damaged("its summary makes no sense"))
+        let mut index = Self::parse(header, file, Fields(&summary), start).ok_or(IndexError::Damaged("its summary makes no sense"))?;
+        if header.reopened > 0 {
+            index.reopened = index.read_reopened()?;
+        }
+        Ok(index)
     }
 
     fn parse(header: &Header, file: F, mut fields: Fields<'_>, start: u64) -> Option<Self> {
@@ -295,7 +321,18 @@ impl<F: MediumFile> Index<F> {
         let keys = TableOf::parse::<KeyRow>(&mut fields, ends.end::<EndedRow>(), end_rows)?;
         let events = TableOf::parse::<EventRow>(&mut fields, keys.end::<KeyRow>(), event_rows)?;
         let ids = TableOf::parse::<IdRow>(&mut fields, events.end::<EventRow>(), event_rows)?;
-        fields.0.is_empty().then_some(Self { file, names: Arc::new(names), webhooks, ends, keys, events, ids })
+        let reopened = Vec::new();
+        fields.0.is_empty().then_some(Self { file, names: Arc::new(names), webhooks, ends, reopened, keys, events, ids })
+    }
+
+    /// Deliveries that were taken up again, from the blocks that have such rows.
+    fn read_reopened(&self) -> Result<Vec<TakenUp>, IndexError> {
+        let wanted = 1 << state_number(DeliveryState::Pending);
+        let mut found = Vec::new();
+        for number in (0..self.ends.blocks.len()).filter(|number| self.ends.blocks[*number].mask.states & wanted != 0) {
+            found.extend(self.block::<EndedRow>(&self.ends, number)?.iter().filter_map(reopened::taken_up));
+        }
+        Ok(found)
     }
 
     /// The rows of a block.
@@ -336,7 +373,7 @@ impl<F: MediumFile> Index<F> {
         for number in self.keys.blocks.partition_point(|block| block.first < sequence.0).saturating_sub(1)..self.keys.blocks.len() {
             let rows = self.block::<KeyRow>(&self.keys, number)?;
             let own = rows.iter().filter(|row| row.key.sequence == sequence);
-            found.extend(own.filter_map(|row| Some((row.key.webhook, ended_state(row.state)?))));
+            found.extend(own.filter_map(|row| Some((row.key.webhook, state_of(row.state)?))));
             if rows.last().is_some_and(|row| row.key.sequence > sequence) {
                 break;
             }

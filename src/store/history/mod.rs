@@ -22,6 +22,7 @@ mod gathered;
 mod index;
 mod keeper;
 mod merge;
+mod reopened;
 mod row;
 mod sources;
 mod state;
@@ -36,9 +37,10 @@ use self::gathered::Gathered;
 pub use self::gathered::KnownEvent;
 use self::index::{Header, Index, IndexError};
 use self::merge::Trouble;
+use self::reopened::Reopened;
 pub use self::row::EndPlace;
 use self::row::{EndedRow, Names};
-use self::sources::{Ends, Events};
+use self::sources::{Ends, Events, Wanted};
 use self::state::{Segment, State, short_hash};
 pub use self::wanted::{WantedEnds, WantedEvents};
 use super::fact::{Accepted, Fact};
@@ -144,8 +146,11 @@ impl<M: Medium> History<M> {
     /// [`HistoryError`] when the disk fails.
     pub fn ends(&self, wanted: &WantedEnds, limit: usize) -> Result<Vec<Finished>, HistoryError> {
         self.mended(|| {
+            let segments = self.0.segments();
+            let reopened = self.0.reopened(&segments)?;
+            let wanted = Wanted { ends: wanted, reopened: &reopened };
             let mut sources = Vec::new();
-            for segment in self.0.segments() {
+            for segment in segments {
                 match segment {
                     Snapshot::Indexed(header) => sources.extend(Ends::sealed(&self.0, header, wanted)),
                     Snapshot::Gathered(Gathered { names, ends, .. }) => {
@@ -159,7 +164,7 @@ impl<M: Medium> History<M> {
         })
     }
 
-    /// The newest end of a delivery.
+    /// The newest end of a delivery; `None` also when it was taken up again and has not ended since.
     ///
     /// # Errors
     /// [`HistoryError`] when the disk fails.
@@ -174,6 +179,9 @@ impl<M: Medium> History<M> {
                     }
                 };
                 if let Some(mut found) = found {
+                    if found.state == DeliveryState::Pending {
+                        return Ok(None);
+                    }
                     if found.event_type.is_none() {
                         self.0.complete(&mut found)?;
                     }
@@ -195,7 +203,12 @@ impl<M: Medium> History<M> {
             loop {
                 let mut found = self.highest_events(wanted, asked)?;
                 let is_all = found.len() < asked;
-                found.dedup_by_key(|event| event.sequence);
+                found.dedup_by(|other, kept| {
+                    let is_same = other.sequence == kept.sequence;
+                    // One of them tells of all its deliveries, the others of those that were pending then.
+                    kept.deliveries = if is_same { kept.deliveries.max(other.deliveries) } else { kept.deliveries };
+                    is_same
+                });
                 if is_all || found.len() >= limit {
                     found.truncate(limit);
                     return Ok(found);
@@ -245,7 +258,7 @@ impl<M: Medium> History<M> {
         })
     }
 
-    /// How the deliveries of an event ended, those that did. `made` is how many it has: when all are found, older segments are not asked.
+    /// How the deliveries of an event ended, those that did; `pending` says of one that it ended and was taken up again. `made` is how many it has: when all are found, older segments are not asked.
     ///
     /// # Errors
     /// [`HistoryError`] when the disk fails.
@@ -352,6 +365,21 @@ impl<M: Medium> Shared<M> {
             Segment::Missing => None,
         };
         state.segments.values().filter_map(snapshot).collect()
+    }
+
+    /// Deliveries that were taken up again.
+    fn reopened(&self, segments: &[Snapshot]) -> Result<Reopened, Trouble> {
+        let mut reopened = Reopened::default();
+        for segment in segments {
+            match segment {
+                Snapshot::Gathered(gathered) => reopened.add(&gathered.reopened),
+                Snapshot::Indexed(header) if header.reopened > 0 => {
+                    reopened.add(self.index(header)?.as_ref().map_or(&[], |index| &index.reopened));
+                }
+                Snapshot::Indexed(_) => {}
+            }
+        }
+        Ok(reopened)
     }
 
     /// The index of a segment, opened; `None` when the segment was forgotten meanwhile.

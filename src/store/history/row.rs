@@ -151,7 +151,7 @@ impl Row for EndedRow {
 
     fn get(mut fields: Fields<'_>) -> Option<Self> {
         let (at, key, attempts) = (UnixMillis(fields.u64()?), fields.key()?, fields.u16()?);
-        let state = ended_state(fields.u8()?)?;
+        let state = state_of(fields.u8()?)?;
         if fields.u8()? != 0 {
             return None;
         }
@@ -170,9 +170,10 @@ pub(super) const fn state_number(state: DeliveryState) -> u8 {
     }
 }
 
-/// The inverse of [`state_number`], of states in which a delivery has ended.
-pub(super) fn ended_state(number: u8) -> Option<DeliveryState> {
+/// The inverse of [`state_number`].
+pub(super) fn state_of(number: u8) -> Option<DeliveryState> {
     match number {
+        0 => Some(DeliveryState::Pending),
         1 => Some(DeliveryState::Delivered),
         2 => Some(DeliveryState::Dropped),
         3 => Some(DeliveryState::Cancelled),

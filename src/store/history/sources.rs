@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::gathered::{KnownEvent, known, lacks_names};
 use super::index::{Header, Index};
 use super::merge::{Run, Source, Trouble};
+use super::reopened::Reopened;
 use super::row::{EndPlace, EndedRow, EventRow, Names};
 use super::wanted::{Narrowed, WantedEnds, WantedEvents};
 use super::{Finished, Shared};
@@ -21,22 +22,34 @@ pub(super) struct Reading<M: Medium> {
     block: usize,
 }
 
+/// What is wanted of the ends, and which of them count.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) ends: &'a WantedEnds,
+    pub(super) reopened: &'a Reopened,
+}
+
 /// Ends of deliveries.
 pub(super) enum Ends<'a, M: Medium> {
     /// Of a sealed segment.
-    Sealed { history: &'a Shared<M>, header: Header, wanted: &'a WantedEnds, reading: Option<Box<Reading<M>>> },
+    Sealed { history: &'a Shared<M>, header: Header, wanted: Wanted<'a>, reading: Option<Box<Reading<M>>> },
     /// In memory.
-    Chunk { history: &'a Shared<M>, names: Arc<Names>, rows: Option<Arc<Vec<EndedRow>>>, highest: EndPlace, wanted: &'a WantedEnds },
+    Chunk { history: &'a Shared<M>, names: Arc<Names>, rows: Option<Arc<Vec<EndedRow>>>, highest: EndPlace, wanted: Wanted<'a> },
 }
 
 impl<'a, M: Medium> Ends<'a, M> {
     /// `None` when nothing in the segment can be wanted.
-    pub(super) fn sealed(history: &'a Shared<M>, header: Header, wanted: &'a WantedEnds) -> Option<Self> {
+    pub(super) fn sealed(history: &'a Shared<M>, header: Header, wanted: Wanted<'a>) -> Option<Self> {
         let (earliest, latest) = header.end_times;
-        (earliest <= wanted.latest() && latest >= wanted.earliest()).then_some(Self::Sealed { history, header, wanted, reading: None })
+        (earliest <= wanted.ends.latest() && latest >= wanted.ends.earliest()).then_some(Self::Sealed {
+            history,
+            header,
+            wanted,
+            reading: None,
+        })
     }
 
-    pub(super) fn chunk(history: &'a Shared<M>, names: &Arc<Names>, rows: &Arc<Vec<EndedRow>>, wanted: &'a WantedEnds) -> Option<Self> {
+    pub(super) fn chunk(history: &'a Shared<M>, names: &Arc<Names>, rows: &Arc<Vec<EndedRow>>, wanted: Wanted<'a>) -> Option<Self> {
         let highest = rows.iter().map(EndedRow::place).max()?;
         Some(Self::Chunk { history, names: Arc::clone(names), rows: Some(Arc::clone(rows)), highest, wanted })
     }
@@ -57,16 +70,17 @@ impl<M: Medium> Source for Ends<'_, M> {
         match self {
             Self::Sealed { history, header, wanted, reading } => {
                 if reading.is_none() {
-                    *reading = begin_ends(history, header, wanted)?;
+                    *reading = begin_ends(history, header, wanted.ends)?;
                 }
                 let Some(reading) = reading else { return Ok(None) };
-                next_ends(reading, wanted).map_err(|error| Trouble { segment: header.segment, error })
+                next_ends(reading, *wanted).map_err(|error| Trouble { segment: header.segment, error })
             }
             Self::Chunk { history, names, rows, wanted, .. } => {
                 let Some(rows) = rows.take() else { return Ok(None) };
+                let Wanted { ends: wanted, reopened } = *wanted;
                 let narrowed = wanted.narrowed(names, None);
                 let mut run = Vec::new();
-                for row in rows.iter().filter(|row| wanted.fits_apart_from_names(row)) {
+                for row in rows.iter().filter(|row| wanted.fits_apart_from_names(row) && reopened.leaves(row)) {
                     let mut one = Finished::of(row, names);
                     let fits = if lacks_names(row) && wanted.needs_names() {
                         history.complete(&mut one)?;
@@ -95,7 +109,7 @@ fn begin_ends<M: Medium>(history: &Shared<M>, header: &Header, wanted: &WantedEn
 
 fn next_ends<M: Medium>(
     reading: &mut Reading<M>,
-    wanted: &WantedEnds,
+    Wanted { ends: wanted, reopened }: Wanted<'_>,
 ) -> Result<Option<Vec<(EndPlace, Finished)>>, super::index::IndexError> {
     let Reading { index, narrowed, block } = reading;
     while let Some(entry) = index.ends.blocks.get(*block).filter(|entry| entry.first >= wanted.earliest().0) {
@@ -105,7 +119,7 @@ fn next_ends<M: Medium>(
             continue;
         }
         let rows = index.block::<EndedRow>(&index.ends, number)?;
-        let fitting = rows.iter().filter(|row| wanted.fits(row, narrowed));
+        let fitting = rows.iter().filter(|row| wanted.fits(row, narrowed) && reopened.leaves(row));
         let run = fitting.map(|row| (row.place(), Finished::of(row, &index.names))).collect::<Vec<_>>();
         if !run.is_empty() {
             return Ok(Some(run));

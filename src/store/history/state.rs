@@ -110,7 +110,15 @@ impl State {
             place: place.locator,
             deliveries: u32::try_from(carried.deliveries.len()).unwrap_or(u32::MAX),
         };
-        self.gathered(place.locator.segment).add_event(&event, short_hash(&event.project, &carried.event.id));
+        let gathered = self.gathered(place.locator.segment);
+        gathered.add_event(&event, short_hash(&event.project, &carried.event.id));
+        if carried.from.is_some() {
+            return;
+        }
+        for one in &carried.deliveries {
+            let key = DeliveryKey { sequence: carried.sequence, webhook: one.webhook };
+            gathered.add_end(nameless(key, DeliveryState::Pending, carried.at), Some(&event));
+        }
     }
 
     fn note_end(&mut self, segment: u32, row: EndedRow) {

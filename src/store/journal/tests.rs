@@ -83,7 +83,7 @@ fn one_of_each() -> Vec<Fact> {
         blacklist(BlacklistAction::Remove { at: UnixMillis(8), by: "uid 0".into(), addresses: vec![address("a@example.com")] }),
         Fact::Carried(Carried {
             sequence: Sequence(77),
-            from: place,
+            from: Some(place),
             at: UnixMillis(7),
             event: event.clone(),
             deliveries: vec![CarriedDelivery {

@@ -336,12 +336,12 @@ impl<T: Table> View<T> {
         }
     }
 
-    /// The row changes its place; it is a new one only where what it was carried from was never folded.
+    /// The row changes its place; it is a new one where the delivery had ended, and where what it was carried from was never folded.
     fn fold_carried(&mut self, place: Appended, carried: &Carried) {
         self.saw(carried.at);
         for one in &carried.deliveries {
             let key = DeliveryKey { sequence: carried.sequence, webhook: one.webhook };
-            if carried.from.segment >= self.first_segment {
+            if carried.from.is_some_and(|from| from.segment >= self.first_segment) {
                 self.take_off_queue(one.due, key);
             }
             let last_attempt = (!one.timeline.is_empty()).then_some(place.locator);

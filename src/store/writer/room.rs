@@ -88,7 +88,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
         };
         let facts = match &outcome {
             Outcome::Record(fact) => vec![self.with_places(fact.clone())?],
-            Outcome::Operate { facts, .. } => facts.clone(),
+            Outcome::Operate { facts, .. } => facts.iter().map(|fact| self.with_places(fact.clone())).collect::<Result<_, _>>()?,
             Outcome::Carry(_) => Vec::new(),
             Outcome::Blacklist { change, .. } => {
                 let change = blacklist::effective(&self.view, change.clone())?;

@@ -3,7 +3,7 @@
 use bincode::{BorrowDecode, Encode};
 
 use super::{NextRecord, OutcomeRecord, decode_fact, encode_fact, locator, pair};
-use crate::model::{Attempt, Sequence, WebhookNumber};
+use crate::model::{Attempt, Locator, Sequence, WebhookNumber};
 use crate::store::fact::{Carried, CarriedDelivery, CarriedId, Fact, Floor, FloorRaised};
 use crate::time::UnixMillis;
 
@@ -56,7 +56,8 @@ impl<'a> CarriedRecord<'a> {
     pub(super) fn of(carried: &'a Carried) -> Self {
         Self {
             sequence: carried.sequence.0,
-            from: pair(carried.from),
+            // Segments count from 1, so the default is no place.
+            from: pair(carried.from.unwrap_or_default()),
             at: carried.at.0,
             event: encode_fact(&Fact::Accepted(carried.event.clone())),
             deliveries: carried.deliveries.iter().map(DeliveryRecord::of).collect(),
@@ -70,7 +71,7 @@ impl<'a> CarriedRecord<'a> {
         };
         Ok(Carried {
             sequence: Sequence(sequence),
-            from: locator(from),
+            from: Some(locator(from)).filter(|from| *from != Locator::default()),
             at: UnixMillis(at),
             event,
             deliveries: deliveries.into_iter().map(DeliveryRecord::into_delivery).collect::<Result<_, _>>()?,
