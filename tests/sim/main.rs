@@ -3,6 +3,7 @@
 //! * `cargo test --test sim` runs 300 fresh seeds, other ones each time, beside 20 that are always the same, and shows that the laws can be broken.
 //! * `SIM_SEED=n` replays one seed; `SIM_FIRST=n` begins with that one, and `SIM_SEEDS=n` runs so many.
 
+mod answers;
 mod archivist;
 mod clients;
 mod endpoints;

@@ -10,7 +10,7 @@ use crate::limits;
 use crate::model::report::{DeliveryNews, DeliveryNewsPage, WatchFilter};
 use crate::model::{DeliveryId, DeliveryKey, DeliveryState, Locator, Next, Sequence, WebhookNumber};
 use crate::server::hallway::Refusal;
-use crate::store::fact::{Accepted, CancelledDelivery, Fact};
+use crate::store::fact::{Accepted, CancelledDelivery, CarriedDelivery, Fact};
 use crate::store::history::{FollowPlace, KnownEvent};
 use crate::store::journal::segment::ScannedFrame;
 use crate::time::Stopwatch;
@@ -134,6 +134,14 @@ fn news_of(frame: ScannedFrame) -> Vec<(WebhookNumber, DeliveryNews, Option<Loca
                 (one.key.webhook, DeliveryNews { at: cancelled.at, ..bare(one.key, DeliveryState::Cancelled, sentence) }, Some(one.body))
             };
             cancelled.deliveries.iter().map(cancel).collect()
+        }
+        Fact::Carried(carried) if carried.from.is_none() => {
+            let taken_up = |one: &CarriedDelivery| {
+                let key = DeliveryKey { sequence: carried.sequence, webhook: one.webhook };
+                let news = bare(key, DeliveryState::Pending, "taken up again, with a fresh schedule".to_owned());
+                (one.webhook, DeliveryNews { at: carried.at, due: Some(one.due), ..news }, Some(locator))
+            };
+            carried.deliveries.iter().map(taken_up).collect()
         }
         Fact::Webhook(_) | Fact::Blacklist(_) | Fact::Carried(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => Vec::new(),
     }
