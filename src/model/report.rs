@@ -2,12 +2,14 @@
 //! but the one that is shown once.
 
 mod history;
+mod operations;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::history::{
     DeliveryCounts, DeliveryNews, DeliveryNewsPage, EventDelivery, EventDetail, EventFilter, EventPage, EventSummary, WatchFilter,
 };
+pub use self::operations::{BackupReport, Damage, MissingFacts, Progress, RestoreReport, VerifyReport};
 
 use super::{
     Address, DeliveryId, DeliveryState, EventId, EventTypeName, Moment, Origin, OutcomeClass, Pause, PhaseTimes, Project, WebhookId,

@@ -27,6 +27,7 @@
 //! # What is not here yet
 //! There is no backup command.
 
+pub mod backup;
 pub mod ballast;
 pub mod blacklist;
 pub mod carry;

@@ -46,6 +46,16 @@ impl Tail {
         locator.segment == self.segment && u64::from(locator.offset) >= self.end
     }
 
+    /// Whether what is no frame at that place was never acknowledged.
+    pub(super) fn is_torn_at(&self, segment: u32, offset: u64) -> bool {
+        self.cut && segment == self.segment && offset >= self.end
+    }
+
+    /// The segment whose end was torn, if one was.
+    pub(super) fn torn_segment(&self) -> Option<u32> {
+        self.cut.then_some(self.segment)
+    }
+
     /// A disk that said that it had synced, and had not, leaves a view that holds more than the journal.
     pub(super) fn shorter_than(&self, position: Option<&Meta>) -> Option<String> {
         let followed = position.map(|meta| meta.sequence).filter(|followed| *followed > self.kept_through)?;
