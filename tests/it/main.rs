@@ -6,6 +6,7 @@ mod backup;
 mod blacklist;
 mod crash;
 mod daemon;
+mod damage;
 mod demo;
 mod flow;
 mod full_disk;

@@ -114,7 +114,9 @@ pub fn at_rest<M: Medium, T: Table>(
             }
         })?;
     }
-    frames.end(fold.meta().floor, tail.synced_through);
+    // Also where the journal ends before what its view followed: that was acknowledged.
+    let followed = position.map_or(Sequence(0), |meta| meta.sequence);
+    frames.end(fold.meta().floor, tail.synced_through.max(followed));
     for view in [Some(&mut fold), follower.as_mut()].into_iter().flatten() {
         write_out(view, &mut |_| {}).map_err(OpenError::View)?;
     }
