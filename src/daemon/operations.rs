@@ -114,13 +114,23 @@ impl Asking {
     }
 }
 
+/// Whoever asks is rarely the user that the daemon runs as.
+fn told(error: &BackupError) -> String {
+    let hint = if error.is_denied() {
+        "\nThe daemon writes the backup, as its own user and within what its unit allows (ReadWritePaths=)"
+    } else {
+        ""
+    };
+    format!("{error}{hint}")
+}
+
 impl Operations for House {
     async fn begin_backup(&self, directory: PathBuf, by: String) -> Result<Progress<BackupReport>, Refusal> {
         let (asking, data_dir) = (Asking::of(self), self.0.data_dir.clone());
         tracing::info!(by, directory = %directory.display(), "a backup begins");
         self.0.jobs.backup.begin("backup", move |tell| {
             let mut extent = || asking.synced_through().map(Extent::SyncedThrough).ok_or(BackupError::Ending);
-            let report = backup::make(&data_dir, &directory, &mut extent, tell).map_err(|error| error.to_string())?;
+            let report = backup::make(&data_dir, &directory, &mut extent, tell).map_err(|error| told(&error))?;
             let BackupReport { sequence, files, kept, linked, copied, .. } = report;
             tracing::info!(directory = report.directory, sequence, files, kept, linked, copied, "the backup is made");
             Ok(report)

@@ -9,6 +9,7 @@ mod daemon;
 mod damage;
 mod demo;
 mod flow;
+mod frozen;
 mod full_disk;
 mod history;
 mod lifecycle;

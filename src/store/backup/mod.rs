@@ -162,6 +162,13 @@ pub enum BackupError {
 }
 
 impl BackupError {
+    /// Whether the user that this process runs as may not write there.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        let kinds = [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem];
+        matches!(self, Self::Io { error, .. } if kinds.contains(&error.kind()))
+    }
+
     fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |error| Self::Io { what, path, error }

@@ -8,7 +8,7 @@ use crate::model::{Locator, Sequence};
 use crate::store::fact::Floor;
 use crate::store::history::History;
 use crate::store::journal::frame::FrameError;
-use crate::store::journal::medium::Medium;
+use crate::store::journal::medium::{Medium, MediumFile};
 use crate::store::journal::reader::{JournalReader, ReadError};
 use crate::store::journal::remove_leftovers;
 use crate::store::journal::segment::{self, FRAMES_START, JournalId, Scanned, SegmentHeader, SegmentScan};
@@ -81,9 +81,14 @@ impl Segments {
                 if SegmentHeader::newer_format(&file)?.is_some() {
                     return Err(OpenError::Newer(name));
                 }
-                // A header is durable before its segment has its name, so this disk lied; without frames nothing is lost by it.
+                // A header is durable before its segment has its name, so this disk lied; without frames nothing is lost by it. But the file had its full length before, too.
+                let size = file.size()?;
                 if newest == Some(number) && !has_frames::<M>(file, number)? {
-                    warnings.push(format!("{name} was begun and never used; it is removed"));
+                    warnings.push(if size < FRAMES_START {
+                        format!("{name} was cut to {size} bytes: whatever was in it is gone; it is removed")
+                    } else {
+                        format!("{name} was begun and never used; it is removed")
+                    });
                     medium.remove(&name)?;
                     continue;
                 }
