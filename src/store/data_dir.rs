@@ -109,10 +109,11 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError`]; nothing in it was changed then.
     pub fn take_existing(path: &Path) -> Result<Self, DataDirError> {
-        if !path.join("format").exists() {
-            return Err(DataDirError::Missing { path: path.to_owned() });
+        match fs::metadata(path.join("format")) {
+            Ok(_) => Self::take(path),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(DataDirError::Missing { path: path.to_owned() }),
+            Err(error) => Err(io_error(path, "looking into it")(error)),
         }
-        Self::take(path)
     }
 
     /// Takes a directory for this process in which there is nothing yet, making it when there is none. It is no data directory before [`DataDir::finish`]:

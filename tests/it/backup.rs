@@ -67,6 +67,10 @@ fn whatever_was_acknowledged_before_a_backup_under_load_is_delivered_after_a_res
         let report = house.json(&["backup", text(&backup)]);
         assert!(report["sequence"].as_u64().unwrap() >= known.len() as u64, "{report}");
         until("it goes on", || (acknowledged.lock().unwrap().len() > known.len()).then_some(()));
+        for _ in 0..5 {
+            let report = house.json(&["verify"]);
+            assert!(report["sound"] == true && report["facts"].as_u64() >= Some(known.len() as u64), "{report}");
+        }
         // And once more, under load and incremental.
         let known = acknowledged.lock().unwrap().clone();
         house.json(&["backup", text(&backup)]);

@@ -6,6 +6,8 @@
 //!   are compared with those of the journal at the very fact up to which the view follows it. Of the journal everything is read that was synced when it began.
 //! * Of **a backup** ([`of_backup`]) the checksums are compared and the frames read.
 //!
+//! Not looked at is what is made again when it is damaged, such as the indexes of the history, and what is no part of the store.
+//!
 //! Damage is told by file and offset, what is gone by number. Of a frame whose checksum does not fit, the event's id is told when it still stands there; it may be damaged itself.
 
 mod frames;

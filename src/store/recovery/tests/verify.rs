@@ -108,6 +108,13 @@ fn in_use_the_digest_is_compared_and_what_lies_behind_the_last_sync_is_left_alon
 
     let disk = filled();
     let mut running = disk.running();
+    running.sync(vec![accepted(6)]);
+    drop(running);
+    disk.damage(6);
+    assert!(verify_in_use(&disk, 5).sound, "the first group of a new segment is being written");
+
+    let disk = filled();
+    let mut running = disk.running();
     running.commit([accepted(6)]);
     running.sync(vec![accepted(7)]);
     drop(running);

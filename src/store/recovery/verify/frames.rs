@@ -116,6 +116,10 @@ impl<'a, 'b> Frames<'a, 'b> {
     ) -> io::Result<()> {
         let before = self.report.bytes;
         self.report.segments += 1;
+        // Of a segment that was only just begun, everything is being written.
+        if matches!(reading, Reading::UpTo(limit) if limit < header.first) {
+            return Ok(());
+        }
         let mut scan = SegmentScan::new(Arc::clone(file), header, FRAMES_START);
         while let Some(scanned) = scan.step()? {
             match scanned {
