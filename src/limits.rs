@@ -207,6 +207,8 @@ pub const EMIT_BATCH_BYTES: usize = 4 * 1024 * 1024;
 pub const EMIT_WAIT_MAX_S: u64 = 600;
 /// How long a command waits for a connection.
 pub const COMMAND_CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// A command that waits for a backup, or for a verification, asks this often how far it is.
+pub const OPERATION_POLL_MS: u64 = 100;
 /// How long a command waits for the whole answer.
 pub const COMMAND_TIMEOUT_MS: u64 = 60_000;
 /// Bytes of an answer that a command reads.

@@ -5,10 +5,11 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use hookwheel::cli::{self, Checked, House, HouseError};
+use hookwheel::cli::{self, Checked, House, HouseError, Tell};
 use hookwheel::config::{self, Config, Environment, Mistakes};
-use hookwheel::daemon::{self, DaemonError};
+use hookwheel::daemon::{self, DaemonError, offline};
 use hookwheel::model::Catalog;
+use hookwheel::model::report::{BackupReport, RestoreReport, VerifyReport};
 use tracing_subscriber::EnvFilter;
 
 /// The house as this program knows it.
@@ -45,6 +46,34 @@ impl House for Hookwheel {
         configured
             .filter(|socket| *socket != config::default_socket(&environment))
             .unwrap_or_else(|| config::socket_of_a_daemon(&environment))
+    }
+
+    fn backup(
+        &self,
+        directory: &Path,
+        data_dir: Option<&Path>,
+        config: Option<&Path>,
+        tell: &mut Tell<'_>,
+    ) -> Result<BackupReport, HouseError> {
+        offline::backup(&offline::data_dir(data_dir, config), directory, tell).map_err(HouseError::Failed)
+    }
+
+    fn restore(
+        &self,
+        directory: &Path,
+        data_dir: Option<&Path>,
+        config: Option<&Path>,
+        tell: &mut Tell<'_>,
+    ) -> Result<RestoreReport, HouseError> {
+        offline::restore(directory, &offline::data_dir(data_dir, config), tell).map_err(HouseError::Failed)
+    }
+
+    fn verify(&self, data_dir: Option<&Path>, config: Option<&Path>, tell: &mut Tell<'_>) -> Result<VerifyReport, HouseError> {
+        offline::verify(&offline::data_dir(data_dir, config), tell).map_err(HouseError::Failed)
+    }
+
+    fn verify_backup(&self, directory: &Path, tell: &mut Tell<'_>) -> Result<VerifyReport, HouseError> {
+        offline::verify_backup(directory, tell).map_err(HouseError::Failed)
     }
 }
 

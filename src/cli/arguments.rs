@@ -11,6 +11,7 @@ use super::deliveries::change::{Cancel, Retry};
 use super::deliveries::watch::Watch;
 use super::demo::Demo;
 use super::events::list;
+use super::operations::{Backup, Restore, Verify};
 use super::sandbox::Sandbox;
 use crate::model::{DeliveryId, EventId, EventTypeName, Moment, Project, Selector, WebhookId};
 
@@ -109,6 +110,12 @@ pub(super) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Make a backup, of a running daemon too; into the same directory again, only what is new is taken
+    Backup(Backup),
+    /// Make a data directory from a backup, where there is none
+    Restore(Restore),
+    /// Look for damage: in every fact of the journal, and in the view
+    Verify(Verify),
     /// Print the completions of a shell
     #[command(
         after_help = "Examples:\n  hookwheel completions bash > /etc/bash_completion.d/hookwheel\n  hookwheel completions fish > ~/.config/fish/completions/hookwheel.fish"
@@ -307,7 +314,7 @@ mod tests {
                 assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
             }
         });
-        assert_eq!(commands, 37);
+        assert_eq!(commands, 40);
     }
 
     #[test]
@@ -366,6 +373,9 @@ mod tests {
             "hookwheel sandbox new --retry-after 100ms",
             "hookwheel sandbox watch --count 0",
             "hookwheel sandbox remove",
+            "hookwheel backup",
+            "hookwheel restore",
+            "hookwheel verify --backup b --data-dir d",
         ] {
             let refused = Arguments::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(refused.exit_code(), 2, "{line}: {refused}");

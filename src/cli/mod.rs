@@ -13,6 +13,7 @@ mod events;
 mod failure;
 mod local;
 mod manual;
+mod operations;
 mod posting;
 mod sandbox;
 mod screen;
@@ -32,6 +33,7 @@ use self::arguments::{Arguments, Command, Common, Deliveries, Events, Webhooks};
 use self::client::{Address, Client};
 use self::failure::Failure;
 use self::screen::Screen;
+use crate::model::report::{BackupReport, RestoreReport, VerifyReport};
 use crate::time::wall_now;
 
 /// What the commands need of the rooms that they may not visit. The front door answers with the real ones, tests with a stand-in.
@@ -51,7 +53,46 @@ pub trait House {
 
     /// The admin socket: as configured where the configuration can be read, otherwise the default place.
     fn socket(&self, config: Option<&Path>) -> PathBuf;
+
+    /// Makes a backup in `directory` of a data directory that no daemon uses: the one that is named, else that of the configuration.
+    ///
+    /// # Errors
+    /// Why none was made; one that was there before is as good as it was.
+    fn backup(
+        &self,
+        directory: &Path,
+        data_dir: Option<&Path>,
+        config: Option<&Path>,
+        tell: &mut Tell<'_>,
+    ) -> Result<BackupReport, HouseError>;
+
+    /// Makes a data directory, the one that is named, else that of the configuration, from the backup in `directory`.
+    ///
+    /// # Errors
+    /// Why it was not made.
+    fn restore(
+        &self,
+        directory: &Path,
+        data_dir: Option<&Path>,
+        config: Option<&Path>,
+        tell: &mut Tell<'_>,
+    ) -> Result<RestoreReport, HouseError>;
+
+    /// Verifies a data directory that no daemon uses: the one that is named, else that of the configuration.
+    ///
+    /// # Errors
+    /// Why it could not be looked at. Damage is in the report.
+    fn verify(&self, data_dir: Option<&Path>, config: Option<&Path>, tell: &mut Tell<'_>) -> Result<VerifyReport, HouseError>;
+
+    /// Verifies the backup in `directory`.
+    ///
+    /// # Errors
+    /// Why it could not be looked at. Damage is in the report.
+    fn verify_backup(&self, directory: &Path, tell: &mut Tell<'_>) -> Result<VerifyReport, HouseError>;
 }
+
+/// Told now and then how many bytes are done, and how many there are.
+pub type Tell<'a> = dyn FnMut(u64, u64) + 'a;
 
 /// Why the house did not do it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,6 +236,9 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
         Command::Events(Events::Explain { event_type, project }) => events::explain(event_type, project, &daemon()?, output),
         Command::Sandbox(command) => sandbox::sandbox(command, &daemon()?, output),
         Command::Blacklist(command) => blacklist::blacklist(command, &daemon()?, output),
+        Command::Backup(backup) => operations::backup(backup, socket(), common, house, output),
+        Command::Restore(restore) => operations::restore(restore, common, house, output),
+        Command::Verify(verify) => operations::verify(verify, socket(), common, house, output),
         Command::Reload { dry_run } => status::reload(*dry_run, &daemon()?, output),
         Command::Completions { shell } => manual::completions(*shell, output),
         Command::Man { directory } => manual::man(directory.as_deref(), output),

@@ -31,6 +31,22 @@ impl House for StandIn {
     fn socket(&self, _config: Option<&Path>) -> PathBuf {
         self.socket.clone()
     }
+
+    fn backup(&self, directory: &Path, data_dir: Option<&Path>, _: Option<&Path>, _: &mut Tell<'_>) -> Result<BackupReport, HouseError> {
+        Err(HouseError::Failed(format!("asked to back up {data_dir:?} to {directory:?}")))
+    }
+
+    fn restore(&self, directory: &Path, data_dir: Option<&Path>, _: Option<&Path>, _: &mut Tell<'_>) -> Result<RestoreReport, HouseError> {
+        Err(HouseError::Failed(format!("asked to restore {directory:?} to {data_dir:?}")))
+    }
+
+    fn verify(&self, data_dir: Option<&Path>, _: Option<&Path>, _: &mut Tell<'_>) -> Result<VerifyReport, HouseError> {
+        Ok(VerifyReport { directory: format!("{data_dir:?}"), view: vec!["a row is missing".into()], ..VerifyReport::default() })
+    }
+
+    fn verify_backup(&self, directory: &Path, _: &mut Tell<'_>) -> Result<VerifyReport, HouseError> {
+        Ok(VerifyReport { sound: true, directory: directory.display().to_string(), ..VerifyReport::default() })
+    }
 }
 
 /// Exit code, stdout and stderr of one command line.
@@ -96,6 +112,34 @@ fn a_daemon_that_is_not_there_is_69_for_every_command_that_needs_one() {
         assert!(stderr.contains("/nowhere/admin.sock") && stderr.contains("hookwheel serve"), "{command}: {stderr}");
     }
     assert!(run_in(&nowhere(), "hookwheel status --socket /other").2.contains("/other"));
+}
+
+#[test]
+fn without_a_daemon_the_data_directory_itself_is_backed_up_and_verified() {
+    let (code, _, stderr) = run_in(&nowhere(), "hookwheel backup /b");
+    assert!(code == 1 && stderr.starts_with("hookwheel: asked to back up None to \"/b\"\nno daemon can be reached"), "{stderr}");
+    let (code, _, stderr) = run_in(&nowhere(), "hookwheel backup /b --data-dir /d");
+    assert_eq!((code, stderr.as_str()), (1, "hookwheel: asked to back up Some(\"/d\") to \"/b\"\n"));
+    let (code, stdout, stderr) = run_in(&nowhere(), "hookwheel verify");
+    assert!(code == 1 && stdout.contains("None is DAMAGED") && stderr.contains("the view is made again"), "{stdout}{stderr}");
+    let (code, stdout, _) = run_in(&nowhere(), "hookwheel verify --backup /b --json");
+    assert!(code == 0 && stdout.contains("\"sound\": true"), "{stdout}");
+}
+
+#[test]
+fn a_backup_by_the_daemon_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let going_on = r#"{"number":3,"running":true,"done_bytes":1,"total_bytes":2,"report":null,"error":null}"#;
+    let report = serde_json::to_value(BackupReport { sequence: 17, ..BackupReport::default() }).unwrap();
+    let done = serde_json::json!({ "number": 3, "running": false, "done_bytes": 2, "total_bytes": 2, "report": report, "error": null });
+    let failed =
+        serde_json::json!({ "number": 4, "running": false, "done_bytes": 0, "total_bytes": 0, "report": null, "error": "no room" });
+    let (house, thread) = daemon(&directory, vec![going_on.into(), going_on.into(), done.to_string(), failed.to_string()]);
+    let (code, stdout, _) = run_in(&house, "hookwheel backup /b");
+    assert!(code == 0 && stdout.contains("up to fact 17"), "{stdout}");
+    assert_eq!(run_in(&house, "hookwheel backup /b"), (1, String::new(), "hookwheel: no room\n".into()));
+    let asked = ["POST /v1/backup HTTP/1.1", "GET /v1/backup HTTP/1.1", "GET /v1/backup HTTP/1.1", "POST /v1/backup HTTP/1.1"];
+    assert_eq!(thread.join().unwrap(), asked);
 }
 
 /// A reader that went away.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::lists::Lists;
+use super::operations::Jobs;
 use super::registry::Registry;
 use super::wheelhouse::{Inbox, Message};
 use crate::config::{Config, Environment};
@@ -90,6 +91,8 @@ pub(super) struct Rooms {
     pub(super) clock: ScheduleClock,
     /// When the doors opened.
     pub(super) started: UnixMillis,
+    /// Backups and verifications.
+    pub(super) jobs: Jobs,
     /// The daemon is ending.
     pub(super) draining: AtomicBool,
 }

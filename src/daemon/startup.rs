@@ -19,6 +19,7 @@ use super::house::{House, Rooms};
 use super::last_good::{self, Loaded};
 use super::lists::Lists;
 use super::open_files;
+use super::operations::Jobs;
 use super::outbound::Outbound;
 use super::registry::{Plan, Registry};
 use super::watchdog::Watchdog;
@@ -83,6 +84,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let blacklist = store_writer.blacklist().clone();
     let space = store_writer.space().clone();
     let answers = Answers { inbox: inbox.clone(), news };
+    let written = store_writer.status();
     let writer = spawn_writer(store_writer, writer_inbox, answers, clock, Arc::clone(&data_dir), events.clone())?;
     upkeep::begin(&lists, ballast, Arc::clone(&data_dir), space.clone(), events.clone())?;
     let outbound = Outbound {
@@ -103,6 +105,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
         paused,
         metrics: Arc::clone(&metrics),
         effects,
+        written,
         watchdog: Watchdog::of_process(&runtime),
     };
     let engine = spawn_guarded("hookwheel-engine", events.clone(), move || {
@@ -181,6 +184,7 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
         warnings,
         clock,
         started: wall_now(),
+        jobs: Jobs::default(),
         draining: AtomicBool::new(false),
     }))
 }

@@ -122,6 +122,8 @@ pub(super) struct Wheelhouse {
     pub(super) metrics: Arc<Metrics>,
     /// What was ordered before the thread began.
     pub(super) effects: Vec<Effect>,
+    /// What the writer had done before the thread began.
+    pub(super) written: WriterStatus,
     /// Fed in every turn, when systemd asked for it.
     pub(super) watchdog: Option<Watchdog>,
 }
@@ -161,7 +163,7 @@ impl Waiting {
 impl Wheelhouse {
     /// Runs until told to stop.
     pub(super) fn run(mut self, inbox: &Receiver<Message>) {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting { writer: self.written, ..Waiting::default() };
         let mut effects = std::mem::take(&mut self.effects);
         loop {
             self.carry_out(&mut effects, &mut waiting);

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod history;
+mod operations;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,7 @@ pub use self::bulk::{BulkReport, BulkRequest, ChangedDelivery, DeliveryChange};
 pub use self::history::{
     DeliveryCounts, DeliveryNews, DeliveryNewsPage, EventDelivery, EventDetail, EventFilter, EventPage, EventSummary, WatchFilter,
 };
+pub use self::operations::{BackupReport, Damage, MissingFacts, Progress, RestoreReport, VerifyReport};
 
 use super::{
     Address, DeliveryId, DeliveryState, EventId, EventTypeName, Moment, Origin, OutcomeClass, Pause, PhaseTimes, Project, WebhookId,

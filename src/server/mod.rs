@@ -7,6 +7,7 @@ pub mod doors;
 pub mod events;
 pub mod hallway;
 pub mod metrics;
+pub mod operations;
 pub mod problem;
 pub mod sandbox;
 pub mod tokens;
@@ -22,6 +23,7 @@ use axum::{Extension, Router};
 use self::events::{BodyBudget, EventsDoor};
 use self::hallway::Hallway;
 use self::metrics::Metrics;
+use self::operations::Operations;
 use self::problem::Problem;
 use self::tokens::Door;
 use crate::limits;
@@ -37,8 +39,8 @@ pub fn listener_router<H: Hallway>(hallway: H, metrics: Arc<Metrics>, budget: Bo
 }
 
 /// What the admin socket serves.
-pub fn admin_router<H: Hallway>(hallway: H, budget: BodyBudget) -> Router {
-    let admin = admin::routes(hallway.clone()).merge(blacklist::routes(hallway.clone()));
+pub fn admin_router<H: Hallway + Operations>(hallway: H, budget: BodyBudget) -> Router {
+    let admin = admin::routes(hallway.clone()).merge(blacklist::routes(hallway.clone())).merge(operations::routes(hallway.clone()));
     with_events(admin, EventsDoor { hallway, budget }, Door::AdminSocket)
 }
 

@@ -6,6 +6,7 @@
 //! ├── format           "hookwheel data directory, format 1"
 //! ├── lock             held (flock) by the daemon that uses it
 //! ├── journal/         the truth, and beside each full segment an index of what ended in it
+//! ├── last-good.toml   the configuration that was in force last, for `serve --last-good`
 //! ├── sandbox/         test receivers and what they got, a file each; no part of the store
 //! ├── view/            sled; may be deleted while the daemon is down, it is rebuilt
 //! └── view.damaged     the view that failed, set aside: the next start deletes and rebuilds it
@@ -63,6 +64,22 @@ pub enum DataDirError {
         /// The directory.
         path: PathBuf,
     },
+    /// There is none.
+    #[error(
+        "there is no data directory of hookwheel's at {path}; name the right configuration with --config, or the directory with --data-dir"
+    )]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Something is there that a restore would mix with what it brings.
+    #[error(
+        "the directory {path} is not empty, and nothing was changed: expected an empty or new one. Move it away, or name another with --data-dir"
+    )]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
     /// It was written by a later version.
     #[error(
         "the data directory {path} has format {found}, this hookwheel knows formats up to {FORMAT}: it was written by a newer version. Nothing was changed; run that version"
@@ -81,25 +98,64 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError`]; nothing in it was changed then.
     pub fn take(path: &Path) -> Result<Self, DataDirError> {
-        let io_error = |what| move |error| DataDirError::Io { path: path.to_owned(), what, error };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("making it"))?;
+        make_private(path).map_err(io_error(path, "making it"))?;
         Self::check_format(path)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path.join("lock"))
-            .map_err(io_error("opening its lock"))?;
+        let taken = Self::lock(path)?;
+        if path.join("format").exists() { Ok(taken) } else { taken.finish() }
+    }
+
+    /// Takes the directory for this process when there is one already.
+    ///
+    /// # Errors
+    /// [`DataDirError`]; nothing in it was changed then.
+    pub fn take_existing(path: &Path) -> Result<Self, DataDirError> {
+        match fs::metadata(path.join("format")) {
+            Ok(_) => Self::take(path),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(DataDirError::Missing { path: path.to_owned() }),
+            Err(error) => Err(io_error(path, "looking into it")(error)),
+        }
+    }
+
+    /// Takes a directory for this process in which there is nothing yet, making it when there is none. It is no data directory before [`DataDir::finish`]:
+    /// no daemon starts on what a process left there that ended in the middle.
+    ///
+    /// # Errors
+    /// [`DataDirError`]; nothing in it was changed then.
+    pub fn take_empty(path: &Path) -> Result<Self, DataDirError> {
+        make_private(path).map_err(io_error(path, "making it"))?;
+        let is_empty = !path.join("format").exists() && !Self::has_strangers(path)?;
+        if !is_empty && !path.join("lock").exists() {
+            return Err(DataDirError::NotEmpty { path: path.to_owned() });
+        }
+        // One that is in use is told apart from one that is only full.
+        let taken = Self::lock(path)?;
+        if is_empty { Ok(taken) } else { Err(DataDirError::NotEmpty { path: path.to_owned() }) }
+    }
+
+    /// Makes it a data directory, durably.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn finish(self) -> Result<Self, DataDirError> {
+        let format = format!("{FORMAT_PREFIX}{FORMAT}\n");
+        write_durably(&self.path, "format", format.as_bytes()).map_err(io_error(&self.path, "writing its format"))?;
+        Ok(self)
+    }
+
+    fn lock(path: &Path) -> Result<Self, DataDirError> {
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join("lock"));
+        let lock = lock.map_err(io_error(path, "opening its lock"))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(DataDirError::InUse { path: path.to_owned() }),
-            Err(error) => return Err(io_error("locking it")(error.into())),
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(Errno::WOULDBLOCK) => Err(DataDirError::InUse { path: path.to_owned() }),
+            Err(error) => Err(io_error(path, "locking it")(error.into())),
         }
-        if !path.join("format").exists() {
-            write_durably(path, "format", format!("{FORMAT_PREFIX}{FORMAT}\n").as_bytes()).map_err(io_error("writing its format"))?;
-        }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Where the journal lies.
@@ -148,7 +204,6 @@ impl DataDir {
     }
 
     fn check_format(path: &Path) -> Result<(), DataDirError> {
-        let io_error = |what| move |error| DataDirError::Io { path: path.to_owned(), what, error };
         match fs::read_to_string(path.join("format")) {
             Ok(text) => match text.trim().strip_prefix(FORMAT_PREFIX).and_then(|number| number.parse::<u32>().ok()) {
                 Some(found) if found > FORMAT => Err(DataDirError::Newer { path: path.to_owned(), found }),
@@ -156,20 +211,36 @@ impl DataDir {
                 None => Err(DataDirError::Foreign { path: path.to_owned() }),
             },
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                // A start that died before it wrote its format left nothing but the lock, or the socket's directory of the same place.
-                let entries =
-                    fs::read_dir(path).map_err(io_error("reading it"))?.collect::<Result<Vec<_>, _>>().map_err(io_error("reading it"))?;
-                let is_ours = |name: &str| name == "lock" || name == "format.new" || name.contains("admin.sock");
-                let foreign = entries.iter().any(|entry| !is_ours(&entry.file_name().to_string_lossy()));
-                if foreign { Err(DataDirError::Foreign { path: path.to_owned() }) } else { Ok(()) }
+                if Self::has_strangers(path)? {
+                    Err(DataDirError::Foreign { path: path.to_owned() })
+                } else {
+                    Ok(())
+                }
             }
-            Err(error) => Err(io_error("reading its format")(error)),
+            Err(error) => Err(io_error(path, "reading its format")(error)),
         }
+    }
+
+    /// Whether there is more than what a start leaves that died before it wrote its format: nothing but the lock, or the socket of a daemon that is set to have it here.
+    fn has_strangers(path: &Path) -> Result<bool, DataDirError> {
+        let entries = fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(io_error(path, "reading it"))?;
+        let is_ours = |name: &str| name == "lock" || name == "format.new" || name.contains("admin.sock");
+        Ok(entries.iter().any(|entry| !is_ours(&entry.file_name().to_string_lossy())))
     }
 }
 
+fn io_error(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> DataDirError {
+    let path = path.to_owned();
+    move |error| DataDirError::Io { path, what, error }
+}
+
+/// Makes a directory that nobody else may look into, when there is none.
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// The name of the copy of the last good configuration.
-const LAST_GOOD: &str = "last-good.toml";
+pub(super) const LAST_GOOD: &str = "last-good.toml";
 
 /// Keeps the text of a good configuration, for a start with `serve --last-good`.
 ///
@@ -192,7 +263,8 @@ pub fn remembered_configuration(data_dir: &Path) -> io::Result<Option<String>> {
     }
 }
 
-fn write_durably(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file and puts it in the place of the one before, durably.
+pub(super) fn write_durably(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = directory.join(format!("{name}.new"));
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
     file.write_all(bytes)?;
@@ -230,6 +302,25 @@ mod tests {
         assert_eq!(fs::read_dir(newer.path()).unwrap().count(), 1);
         fs::write(newer.path().join("format"), "something else").unwrap();
         assert!(matches!(DataDir::take(newer.path()).unwrap_err(), DataDirError::Foreign { .. }));
+    }
+
+    #[test]
+    fn only_an_empty_directory_is_taken_as_one_and_it_is_no_data_directory_before_it_is_finished() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("new");
+        assert!(matches!(DataDir::take_existing(&path).unwrap_err(), DataDirError::Missing { .. }));
+        let taken = DataDir::take_empty(&path).unwrap();
+        fs::write(path.join("half"), "x").unwrap();
+        assert!(matches!(DataDir::take_empty(&path).unwrap_err(), DataDirError::InUse { .. }));
+        drop(taken);
+        assert!(matches!(DataDir::take_empty(&path).unwrap_err(), DataDirError::NotEmpty { .. }));
+        assert!(matches!(DataDir::take(&path).unwrap_err(), DataDirError::Foreign { .. }), "no daemon starts on what is only half there");
+        fs::remove_file(path.join("half")).unwrap();
+        let taken = DataDir::take_empty(&path).unwrap().finish().unwrap();
+        assert!(matches!(DataDir::take_empty(&path).unwrap_err(), DataDirError::InUse { .. }), "a live one is told apart from a full one");
+        drop(taken);
+        assert!(matches!(DataDir::take_empty(&path).unwrap_err(), DataDirError::NotEmpty { .. }));
+        assert_eq!(DataDir::take_existing(&path).unwrap().path(), path);
     }
 
     #[test]

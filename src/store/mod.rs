@@ -24,9 +24,9 @@
 //!
 //! The byte tables are in [`journal::frame`], [`journal::segment`], [`view::keys`] and `history::index`, what is assumed of a disk in [`journal::medium`], the directory in [`data_dir`].
 //!
-//! # What is not here yet
-//! There is no backup command.
+//! [`backup`] makes backups of a journal in use and data directories of backups; [`recovery::verify`] looks for damage and mends nothing.
 
+pub mod backup;
 pub mod ballast;
 pub mod blacklist;
 pub mod carry;

@@ -12,6 +12,7 @@
 //! 5. The view catches up, the queue is read whole and compared with the count and the digest that the view keeps of it. If they do not agree, the view is rebuilt, once.
 
 mod segments;
+pub mod verify;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,6 +34,8 @@ use crate::time::UnixMillis;
 
 /// Facts folded into memory before they are written to the view, while it is rebuilt.
 const FOLD_MAX: usize = 500_000;
+/// Events that are named in one sentence about facts that are gone.
+const LOST_EVENTS_TOLD_MAX: usize = 20;
 
 /// A delivery that is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,14 +253,16 @@ fn catch_up<M: Medium, T: Table>(
 ) -> Result<(), OpenError> {
     let position = *view.meta();
     let mut holes = Vec::new();
+    let mut remains = BTreeMap::new();
     let mut expected = position.sequence.next();
     for number in segments.numbers.iter().copied().filter(|number| *number >= position.locator.segment) {
         progress(format!("reading journal segment {number} of {}", segments.newest_number()));
         let mut scan = reader.scan(number)?.ok_or_else(|| OpenError::Header(segment::file_name(number)))?;
         while let Some(scanned) = scan.step()? {
             let frame = match scanned {
-                Scanned::Damage { offset, error, .. } => {
+                Scanned::Damage { offset, skipped, error } => {
                     refuse(number, offset, &error)?;
+                    remains.extend(scan.remains(offset, skipped));
                     continue;
                 }
                 Scanned::Frame(frame) if frame.sequence < expected => continue,
@@ -284,7 +289,7 @@ fn catch_up<M: Medium, T: Table>(
     // What is missing below the floor went because nobody needed it.
     let needed = view.meta().floor.sequence;
     let lost = holes.into_iter().map(|(from, to)| (needed.max(from), to)).filter(|(from, to)| from < to).collect::<Vec<_>>();
-    warnings.extend(lost.iter().map(|(from, to)| lost_facts(*from, *to)));
+    warnings.extend(lost.iter().map(|(from, to)| lost_facts(*from, *to, &remains)));
     if lost.is_empty() { Ok(()) } else { Ok(repair_queue(view)?) }
 }
 
@@ -352,8 +357,12 @@ fn place_of(frame: &ScannedFrame) -> Appended {
     Appended { sequence: frame.sequence, locator: frame.locator, checksum: frame.checksum }
 }
 
-fn lost_facts(from: Sequence, to: Sequence) -> String {
-    format!("the journal is damaged: facts {from} to {} are gone; everything else was kept", to.0 - 1)
+/// `remains` is what can still be read of damaged frames, be it right or not.
+fn lost_facts(from: Sequence, to: Sequence, remains: &BTreeMap<Sequence, Fact>) -> String {
+    let event = |fact: &Fact| if let Fact::Accepted(event) = fact { Some(format!("{} of {}", event.id, event.project)) } else { None };
+    let events = remains.range(from..to).filter_map(|(_, fact)| event(fact)).take(LOST_EVENTS_TOLD_MAX).collect::<Vec<_>>().join(", ");
+    let events = if events.is_empty() { events } else { format!(" (as far as can still be read: {events})") };
+    format!("the journal is damaged: facts {from} to {} are gone{events}; everything else was kept", to.0 - 1)
 }
 
 const _: () = assert!(FOLD_MAX > limits::VIEW_LAG_MAX);

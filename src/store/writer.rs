@@ -136,6 +136,8 @@ pub enum StoreError {
 pub struct WriterStatus {
     /// The newest fact's number.
     pub last_sequence: u64,
+    /// The newest fact's that is durable.
+    pub synced_through: Sequence,
     /// Facts that are not in the table yet.
     pub view_lag: usize,
     /// The number of the segment that is being written.
@@ -303,6 +305,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
     pub fn status(&self) -> WriterStatus {
         WriterStatus {
             last_sequence: self.last_sequence(),
+            synced_through: self.journal.synced_through(),
             view_lag: self.view.lag(),
             segment: self.journal.segment_number(),
             syncs: self.syncs,

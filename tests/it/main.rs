@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where by panicking")]
 
 mod again;
+mod backup;
 mod blacklist;
 mod crash;
 mod daemon;
+mod damage;
 mod demo;
 mod flow;
+mod frozen;
 mod full_disk;
 mod history;
 mod lifecycle;

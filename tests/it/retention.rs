@@ -31,9 +31,13 @@ fn a_segment_that_is_old_goes_and_what_is_pending_in_it_keeps_its_name_its_body_
     assert_eq!(house.json(&["deliveries", "list", "--webhook", "good"])["deliveries"].as_array().unwrap().len(), 0, "it had ended");
     let (status, again) = daemon.post("application/json", event("a").as_bytes());
     assert_eq!((status, &again["duplicate"]), (200, &true.into()), "the id is still recognized");
+    assert_eq!(house.json(&["verify"])["sound"], true, "nothing is missing of what is needed");
     daemon.kill();
     std::fs::remove_dir_all(house.path("data/view")).unwrap();
-    let _daemon = house.start();
+    let daemon = house.start();
     assert_eq!(house.json(&["deliveries", "show", &id]), before, "a view that is made anew from what is kept knows it too");
     assert_eq!(house.json(&["status"])["pending"], 1);
+    assert!(daemon.stop().success());
+    let data = house.path("data");
+    assert_eq!(house.json(&["verify", "--data-dir", data.to_str().unwrap()])["sound"], true);
 }

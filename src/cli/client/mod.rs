@@ -144,6 +144,11 @@ impl Client {
         self.runtime.block_on(async { tokio::time::sleep(Duration::from_secs(seconds)).await });
     }
 
+    /// Waits, for work that goes on.
+    pub(super) fn sleep_ms(&self, milliseconds: u64) {
+        self.runtime.block_on(async { tokio::time::sleep(Duration::from_millis(milliseconds)).await });
+    }
+
     /// The failure of a command whose request got no answer.
     pub(super) fn failure(&self, no_answer: NoAnswer) -> Failure {
         match (no_answer, &self.address) {

@@ -118,6 +118,25 @@ async fn ids_that_no_thing_can_have_are_404_and_say_what_an_id_looks_like() {
 }
 
 #[tokio::test]
+async fn backup_and_verify_are_begun_and_asked_after() {
+    let doors = Doors::open(&House::new()).await;
+    let begin = |body: &str| {
+        let head = format!("POST /v1/backup HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}", body.len());
+        format!("{head}\r\n\r\n{body}")
+    };
+    let begun = doors.say_admin(begin(r#"{"directory":"/var/backups/hookwheel"}"#)).await.json(202);
+    assert_eq!((&begun["number"], &begun["running"]), (&json!(1), &json!(true)));
+    assert_eq!(doors.say_admin(bare("GET", "/v1/backup")).await.json(200)["number"], 7);
+    assert_eq!(doors.say_admin(bare("POST", "/v1/verify")).await.json(202)["number"], 2);
+    assert_eq!(doors.say_admin(bare("GET", "/v1/verify")).await.json(200)["number"], 8);
+    assert_eq!(doors.house.asked(), [format!("back up to /var/backups/hookwheel by {}", me()), format!("verify by {}", me())]);
+    for (body, words) in [("", "expected"), (r#"{"directory":"here"}"#, "absolute"), (r#"{"directory":"/x","force":true}"#, "force")] {
+        assert!(doors.say_admin(begin(body)).await.detail(422).contains(words), "{body}");
+    }
+    assert_eq!(doors.house.asked().len(), 2);
+}
+
+#[tokio::test]
 async fn the_catalogue_has_every_type() {
     let doors = Doors::open(&House::new()).await;
     let catalog = doors.say_admin(bare("GET", "/v1/catalog")).await.json(200);

@@ -9,9 +9,9 @@ use tokio::task::JoinHandle;
 use crate::limits;
 use crate::model::blacklist::{BlacklistPage, Cause, Entry, Imported};
 use crate::model::report::{
-    BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, DeliveryChange, DeliveryDetail, DeliveryFilter, DeliveryNewsPage,
-    DeliveryPage, DeliverySummary, EventDetail, EventFilter, EventPage, Explanation, PublishedEvent, ReloadReport, Status, WatchFilter,
-    WebhookDetail, WebhookSummary,
+    BackupReport, BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, DeliveryChange, DeliveryDetail, DeliveryFilter,
+    DeliveryNewsPage, DeliveryPage, DeliverySummary, EventDetail, EventFilter, EventPage, Explanation, Progress, PublishedEvent,
+    ReloadReport, Status, VerifyReport, WatchFilter, WebhookDetail, WebhookSummary,
 };
 use crate::model::{
     Address, Catalog, DeliveryId, DeliveryState, EventId, EventTypeName, NewEvent, Origin, Project, Remark, Token, WebhookId,
@@ -19,6 +19,7 @@ use crate::model::{
 use crate::server::events::BodyBudget;
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::metrics::Metrics;
+use crate::server::operations::Operations;
 use crate::server::{admin_router, doors, listener_router};
 use crate::time::UnixMillis;
 
@@ -245,6 +246,25 @@ impl Hallway for House {
 
     async fn reload(&self, dry_run: bool, by: String) -> Result<ReloadReport, Refusal> {
         self.answer(format!("reload dry_run={dry_run} by {by}"), ReloadReport { dry_run, ..ReloadReport::default() })
+    }
+}
+
+impl Operations for House {
+    async fn begin_backup(&self, directory: PathBuf, by: String) -> Result<Progress<BackupReport>, Refusal> {
+        let progress = Progress { number: 1, running: true, ..Progress::default() };
+        self.answer(format!("back up to {} by {by}", directory.display()), progress)
+    }
+
+    fn backup(&self) -> Progress<BackupReport> {
+        Progress { number: 7, ..Progress::default() }
+    }
+
+    async fn begin_verify(&self, by: String) -> Result<Progress<VerifyReport>, Refusal> {
+        self.answer(format!("verify by {by}"), Progress { number: 2, running: true, ..Progress::default() })
+    }
+
+    fn verify(&self) -> Progress<VerifyReport> {
+        Progress { number: 8, ..Progress::default() }
     }
 }
 

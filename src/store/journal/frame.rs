@@ -18,6 +18,7 @@
 
 mod blacklist;
 mod carried;
+mod remains;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use bincode::{BorrowDecode, Encode};
 
 use self::blacklist::EntryRecord;
 use self::carried::{CarriedIdRecord, CarriedRecord, FloorRecord};
+pub use self::remains::remains;
 use crate::model::{
     Address, Attempt, DeliveryKey, EventId, EventTypeName, Locator, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes,
     Project, Secret, Sequence, WebhookId, WebhookNumber,
@@ -141,14 +143,17 @@ pub fn decode(salt: u32, frame: &[u8]) -> Result<(FrameHeader, Payload), FrameEr
     if version != VERSION {
         return Err(FrameError::Version(version));
     }
-    let (synced_through, record) = match header.group_first {
-        true => {
-            let (mark, record) = payload.split_first_chunk::<8>().ok_or(FrameError::NoFrame)?;
-            (Some(Sequence(u64::from_le_bytes(*mark))), record)
-        }
-        false => (None, payload),
-    };
+    let (synced_through, record) = split_payload(&header, payload)?;
     Ok((header, Payload { synced_through, fact: decode_fact(record)? }))
+}
+
+/// The mark at the beginning of a payload, if it has one, and the record.
+fn split_payload<'a>(header: &FrameHeader, payload: &'a [u8]) -> Result<(Option<Sequence>, &'a [u8]), FrameError> {
+    if !header.group_first {
+        return Ok((None, payload));
+    }
+    let (mark, record) = payload.split_first_chunk::<8>().ok_or(FrameError::NoFrame)?;
+    Ok((Some(Sequence(u64::from_le_bytes(*mark))), record))
 }
 
 /// Adds a frame, padded, to `buffer` and gives back its checksum. `record` is what [`encode_fact`] made.

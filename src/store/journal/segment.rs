@@ -29,7 +29,8 @@ use crate::store::fact::Fact;
 pub const FRAMES_START: u64 = 8192;
 
 const COPY_OFFSET: u64 = 4096;
-const HEADER_BYTES: usize = 48;
+/// Bytes of one copy of the header.
+pub(in crate::store) const HEADER_BYTES: usize = 48;
 const MAGIC: [u8; 8] = *b"HKWSEG\0\0";
 const FORMAT: u32 = 1;
 const READ_AHEAD: usize = 1 << 20;
@@ -107,6 +108,17 @@ impl SegmentHeader {
             }
         }
         refused
+    }
+
+    /// Where those of its copies begin that are not as they should be, or can't be read.
+    #[must_use]
+    pub fn damaged_copies(&self, file: &impl MediumFile) -> Vec<u64> {
+        let is_damaged = |offset: &u64| {
+            let mut bytes = [0; HEADER_BYTES];
+            let is_read = read_full(file, &mut bytes, *offset).unwrap_or(false);
+            !is_read || Self::parse(&bytes, self.number).as_ref() != Some(self)
+        };
+        [0, COPY_OFFSET].into_iter().filter(is_damaged).collect()
     }
 
     /// The format of a header that is whole, but newer than what this version knows.
@@ -221,6 +233,34 @@ impl<F: MediumFile> SegmentScan<F> {
         self.offset = next.unwrap_or(u64::MAX / 2);
         let skipped = next.map_or_else(|| self.file.size(), Ok)?.saturating_sub(start);
         Ok((!is_end).then_some(Scanned::Damage { offset: start, skipped, error }))
+    }
+
+    /// What can still be read of frames that begin among damaged bytes: the number and the fact, either of which may be damaged itself. It serves to tell what is gone,
+    /// and nothing else.
+    pub fn remains(&mut self, offset: u64, length: u64) -> Vec<(Sequence, Fact)> {
+        let mut found = Vec::new();
+        let mut at = offset.next_multiple_of(ALIGNMENT as u64);
+        let end = offset + length.min(READ_AHEAD as u64);
+        while at < end {
+            let first = self.header.first;
+            let header = match self.bytes(at, HEADER_SIZE) {
+                Ok(Some(bytes)) => bytes.first_chunk().and_then(|bytes| FrameHeader::parse(bytes).ok()),
+                Ok(None) | Err(_) => break,
+            };
+            let frame = header.filter(|header| header.sequence >= first).and_then(|header| {
+                let bytes = self.bytes(at, HEADER_SIZE + header.length).ok()??;
+                Some((header.sequence, header.frame_size(), frame::remains(bytes)?))
+            });
+            at += match frame {
+                Some((sequence, size, fact)) => {
+                    found.push((sequence, fact));
+                    size as u64
+                }
+                None => ALIGNMENT as u64,
+            };
+        }
+        self.refused = None;
+        found
     }
 
     fn frame_at(&mut self, offset: u64) -> Result<ScannedFrame, FrameError> {

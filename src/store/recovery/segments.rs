@@ -8,7 +8,7 @@ use crate::model::{Locator, Sequence};
 use crate::store::fact::Floor;
 use crate::store::history::History;
 use crate::store::journal::frame::FrameError;
-use crate::store::journal::medium::Medium;
+use crate::store::journal::medium::{Medium, MediumFile};
 use crate::store::journal::reader::{JournalReader, ReadError};
 use crate::store::journal::remove_leftovers;
 use crate::store::journal::segment::{self, FRAMES_START, JournalId, Scanned, SegmentHeader, SegmentScan};
@@ -46,6 +46,16 @@ impl Tail {
         locator.segment == self.segment && u64::from(locator.offset) >= self.end
     }
 
+    /// Whether what is no frame at that place was never acknowledged.
+    pub(super) fn is_torn_at(&self, segment: u32, offset: u64) -> bool {
+        self.cut && segment == self.segment && offset >= self.end
+    }
+
+    /// The segment whose end was torn, if one was.
+    pub(super) fn torn_segment(&self) -> Option<u32> {
+        self.cut.then_some(self.segment)
+    }
+
     /// A disk that said that it had synced, and had not, leaves a view that holds more than the journal.
     pub(super) fn shorter_than(&self, position: Option<&Meta>) -> Option<String> {
         let followed = position.map(|meta| meta.sequence).filter(|followed| *followed > self.kept_through)?;
@@ -71,9 +81,14 @@ impl Segments {
                 if SegmentHeader::newer_format(&file)?.is_some() {
                     return Err(OpenError::Newer(name));
                 }
-                // A header is durable before its segment has its name, so this disk lied; without frames nothing is lost by it.
+                // A header is durable before its segment has its name, so this disk lied; without frames nothing is lost by it. But the file had its full length before, too.
+                let size = file.size()?;
                 if newest == Some(number) && !has_frames::<M>(file, number)? {
-                    warnings.push(format!("{name} was begun and never used; it is removed"));
+                    warnings.push(if size < FRAMES_START {
+                        format!("{name} was cut to {size} bytes: whatever was in it is gone; it is removed")
+                    } else {
+                        format!("{name} was begun and never used; it is removed")
+                    });
                     medium.remove(&name)?;
                     continue;
                 }

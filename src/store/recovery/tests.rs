@@ -5,6 +5,7 @@ mod damage;
 mod floor;
 mod full_disk;
 mod opening;
+mod verify;
 mod view;
 
 use std::collections::BTreeMap;

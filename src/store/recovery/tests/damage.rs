@@ -166,6 +166,20 @@ fn a_header_that_is_destroyed_twice_stops_the_start_until_its_segment_is_moved_a
 }
 
 #[test]
+fn a_newest_segment_that_was_cut_within_its_header_is_not_called_unused() {
+    for size in [0, 10, 47] {
+        let disk = Disk::new();
+        disk.running().commit([accepted(1)]);
+        disk.running().commit([accepted(2)]);
+        fs::File::options().write(true).open(disk.path(2)).unwrap().set_len(size).unwrap();
+        let opened = disk.open();
+        assert!(opened.warnings[0].contains(&format!("0000000002.segment was cut to {size} bytes")), "{:?}", opened.warnings);
+        assert!(opened.warnings.iter().any(|warning| warning.contains("ends with fact 1, but the view followed it to fact 2")));
+        assert_eq!(disk.queue().len(), 2);
+    }
+}
+
+#[test]
 fn segments_of_another_journal_are_refused_by_name() {
     let (disk, other) = (Disk::new(), Disk::new());
     for disk in [&disk, &other] {
