@@ -10,11 +10,12 @@ use hookwheel::store::journal::segment::parse_file_name;
 use hookwheel::store::retention::{Reply, Request, Retention, RetentionError, RetentionSettings};
 use hookwheel::store::writer::{Order, StoreError};
 
+use crate::defects::Defect;
 use crate::hallway::Daemon;
 use crate::laws::{Law, require};
 use crate::medium::SimMedium;
 use crate::workload::{MINUTE, Plan};
-use crate::world::{Defect, World};
+use crate::world::World;
 
 /// Retention in one process.
 pub(crate) struct Archivist {

@@ -14,6 +14,7 @@ use hookwheel::store::writer::{Order, StoreError, Writer};
 use hookwheel::time::UnixMillis;
 
 use crate::archivist::Archivist;
+use crate::defects::Defect;
 use crate::laws::{self, Law, require};
 use crate::ledger::KnownId;
 use crate::medium::SimMedium;
@@ -21,7 +22,7 @@ use crate::mirror::Mirror;
 use crate::office::Office;
 use crate::table::SimTable;
 use crate::wishes::Wishes;
-use crate::world::{Defect, Happening, World};
+use crate::world::{Happening, World};
 
 /// After there is room again it takes so long until all segments are prepared that were missing.
 const FULL_LINGERS_MS: u64 = 60_000;
@@ -62,6 +63,8 @@ pub(crate) struct Daemon {
     pub(crate) unrecorded: usize,
     pub(crate) archivist: Archivist,
     pub(crate) wishes: Wishes,
+    /// A record that a planted defect holds back.
+    pub(crate) held_back: Option<Order>,
     pub(crate) started_ms: u64,
     pub(crate) started: UnixMillis,
     pub(crate) engine_at: u64,
@@ -125,7 +128,7 @@ impl World {
             self.mirror_input(daemon, &input, now);
             let is_carried = matches!(input, Input::Carried(_));
             let mut effects = Vec::new();
-            daemon.engine.handle(now, input, &mut effects);
+            daemon.engine.handle(self.spoil_time(now), self.spoil_input(input), &mut effects);
             for effect in effects {
                 self.carry_out(daemon, effect, now)?;
             }
@@ -376,7 +379,9 @@ impl World {
     fn take(&mut self, daemon: &mut Daemon, order: Order, now: UnixMillis) -> Result<Law, StoreError> {
         let Order::Commit { ticket, batch } = &order else {
             self.foretell(daemon, &order);
-            daemon.writer.take(order, now)?;
+            for order in self.spoil_order(daemon, order) {
+                daemon.writer.take(order, now)?;
+            }
             return Ok(Ok(()));
         };
         if self.rotten {

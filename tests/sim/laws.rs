@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use hookwheel::engine::{AttemptRecord, Engine, Reply, Send};
 use hookwheel::limits::{OUTCOME_CREDITS, RETRY_AFTER_EXTRA_MAX_MS};
 use hookwheel::model::{
-    DeliveryKey, EventId, EventTypeName, Locator, NewEvent, Next, OutcomeClass, Project, Proposal, Sequence, Settled, Verdict, Webhook,
-    WebhookNumber,
+    DeliveryKey, DeliveryState, EventId, EventTypeName, Locator, NewEvent, Next, OutcomeClass, Project, Proposal, Sequence, Settled,
+    Verdict, Webhook, WebhookNumber,
 };
 use hookwheel::store::blacklist::Blacklist;
 use hookwheel::store::fact::{Accepted, Carried, Fact};
@@ -291,6 +291,19 @@ pub(crate) fn nobody_is_forgotten(mirror: &Mirror, engine: &Engine, now: UnixMil
         })?;
     }
     Ok(())
+}
+
+/// **The engine knows what is pending**: when nothing is under way, exactly what the journal says.
+pub(crate) fn the_engine_has_what_the_journal_says(books: &Books, engine: &Engine) -> Law {
+    let law = "the engine knows what is pending";
+    let mut pending = 0;
+    for (key, delivery) in books.deliveries.iter().filter(|(_, delivery)| delivery.state == DeliveryState::Pending) {
+        pending += 1;
+        let known = engine.delivery(*key).map(|(entry, _)| (entry.due, u32::from(entry.attempts), entry.round));
+        let expected = (delivery.due, delivery.attempts, delivery.round);
+        require(law, known == Some(expected), || format!("{key:?} is pending as {expected:?}, the engine says {known:?}"))?;
+    }
+    require(law, pending == engine.pending().len(), || format!("{pending} are pending, the engine has {}", engine.pending().len()))
 }
 
 /// **The engine knows what is pending**: as many as follow from what it was told.

@@ -14,6 +14,7 @@ use hookwheel::store::view::keys::META;
 use hookwheel::store::writer::{Order, StoreError, Writer};
 
 use crate::archivist::Archivist;
+use crate::defects::Defect;
 use crate::hallway::Daemon;
 use crate::laws::{self, Law, require};
 use crate::ledger::last_of;
@@ -84,7 +85,9 @@ impl World {
         daemon.tell(Input::Configured(daemon.office.configuration(&self.plan)), now_ms);
         // The queue comes by due time; what belongs to ordered webhooks comes in one piece, by age.
         let (mut in_order, others) = entries.into_iter().partition::<Vec<_>, _>(|entry| daemon.office.is_ordered(entry.key.webhook));
-        in_order.sort_by_key(|entry| entry.key.sequence);
+        if self.defect != Defect::ForgetsTheOrder {
+            in_order.sort_by_key(|entry| entry.key.sequence);
+        }
         for chunk in others.chunks(100) {
             daemon.tell(Input::Loaded(chunk.to_vec()), now_ms);
         }
@@ -102,7 +105,7 @@ impl World {
         self.ledger.window_ms = self.plan.idempotency_window_ms;
         let started = self.wall().max(recovered.view.meta().latest);
         let office = Office { states: recovered.webhooks, definitions: BTreeMap::new() };
-        let window_ms = self.plan.idempotency_window_ms;
+        let window_ms = self.plan.idempotency_window_ms * if self.defect == Defect::LongMemory { 2 } else { 1 };
         Daemon {
             incarnation: self.incarnation,
             engine: Engine::new(started),
@@ -122,6 +125,7 @@ impl World {
             unrecorded: 0,
             archivist: Archivist::new(self.medium.daemon(), &self.plan, self.now_ms),
             wishes: Wishes::default(),
+            held_back: None,
             started_ms: self.now_ms,
             started,
             engine_at: self.now_ms,
@@ -236,8 +240,8 @@ impl World {
             self.rotten = true;
         }
         self.clients_lose_their_connection();
-        if self.rng.one_in(20) {
-            self.wall_offset_ms = self.rng.below(3 * HOUR);
+        if self.rng.one_in(6) {
+            self.wall_jumps();
         }
         let delay_ms = if self.rng.one_in(5) { self.rng.below(HOUR / 2) } else { self.rng.below(5000) };
         self.plan_in(delay_ms, Happening::Start);

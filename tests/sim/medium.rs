@@ -57,6 +57,7 @@ struct Disk {
     dead: bool,
     faults_per_million: u64,
     lies: bool,
+    directory_lies: bool,
     capacity: Capacity,
 }
 
@@ -96,6 +97,7 @@ impl SimMedium {
             dead: false,
             faults_per_million: 0,
             lies: false,
+            directory_lies: false,
             capacity: Capacity::endless(),
         };
         Self { disk: Arc::new(Mutex::new(disk)), sight: Sight::Daemon }
@@ -124,6 +126,11 @@ impl SimMedium {
     /// From now on, until the next loss of power, syncs say yes and do nothing.
     pub(crate) fn set_lies(&self, lies: bool) {
         self.lock().lies = lies;
+    }
+
+    /// A directory's sync says yes and does nothing.
+    pub(crate) fn set_directory_lies(&self, lies: bool) {
+        self.lock().directory_lies = lies;
     }
 
     pub(crate) fn lies(&self) -> bool {
@@ -398,7 +405,7 @@ impl Medium for SimMedium {
     fn sync_directory(&self) -> io::Result<()> {
         let mut disk = self.lock();
         let fate = disk.fate(true, false).ok_or_else(dead)?;
-        if disk.lies {
+        if disk.lies || disk.directory_lies {
             return if fate == Fate::Well { Ok(()) } else { Err(failed()) };
         }
         let all = disk.renamings.len();

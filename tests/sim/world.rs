@@ -7,6 +7,7 @@ use hookwheel::model::{DeliveryKey, Locator, Outcome, Project, WebhookId, Webhoo
 use hookwheel::time::UnixMillis;
 
 use crate::clients::Clients;
+use crate::defects::Defect;
 use crate::endpoints::Mood;
 use crate::hallway::Daemon;
 use crate::laws::{self, Broken, Law, require};
@@ -21,21 +22,6 @@ use crate::workload::{HOUR, MINUTE, Plan};
 const WALL_AT_START: u64 = 1_795_428_000_000;
 /// Within so long everything that is not paused must have drained once nothing goes wrong any more.
 const DRAINED_WITHIN_MS: u64 = 40 * HOUR;
-
-/// In which way the world is built wrong on purpose, so that a law must be broken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Defect {
-    #[default]
-    None,
-    /// The disk's sync does nothing.
-    DiskLies,
-    /// The hallway answers a publication before the writer has seen it.
-    AnswersEarly,
-    /// Segments go although what is pending in them was not carried.
-    CarriesNothing,
-    /// Segments go although attempts are under way whose event lies there.
-    LetsGoEarly,
-}
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -98,7 +84,10 @@ pub(crate) struct World {
     pub(crate) longest: BTreeMap<WebhookNumber, u32>,
     pub(crate) webhooks_made: u64,
     pub(crate) incarnation: u64,
-    pub(crate) wall_offset_ms: u64,
+    /// What the wall clock shows more, or less, than at the beginning and the time that has passed.
+    pub(crate) wall_offset_ms: i64,
+    /// The wall clock stands still at this moment.
+    pub(crate) wall_stands_at: Option<UnixMillis>,
     /// The latest that a schedule clock ever showed; after a step back of the wall clock a new process may begin before it.
     pub(crate) latest_schedule: UnixMillis,
     /// The daemon ended in order, so its next start has nothing to repair.
@@ -164,6 +153,7 @@ impl World {
             longest: BTreeMap::new(),
             incarnation: 0,
             wall_offset_ms: 0,
+            wall_stands_at: None,
             latest_schedule: UnixMillis(0),
             ended_well: true,
             lied: false,
@@ -216,7 +206,24 @@ impl World {
 
     /// What the wall clock shows.
     pub(crate) fn wall(&self) -> UnixMillis {
-        UnixMillis(WALL_AT_START + self.wall_offset_ms + self.now_ms)
+        self.wall_stands_at.unwrap_or_else(|| UnixMillis((WALL_AT_START + self.now_ms).saturating_add_signed(self.wall_offset_ms)))
+    }
+
+    /// Somebody sets the wall clock, or its battery is empty: the next process begins with another one.
+    pub(crate) fn wall_jumps(&mut self) {
+        const TEN_YEARS_MS: i64 = 10 * 365 * 24 * 3_600_000;
+        let [seven_hours_ms, wall_at_start_ms] = [7 * HOUR, WALL_AT_START].map(|ms| i64::try_from(ms).expect("it is below 2^63"));
+        self.wall_stands_at = None;
+        match self.rng.below(6) {
+            0 => self.wall_offset_ms += seven_hours_ms,
+            1 => self.wall_offset_ms -= seven_hours_ms,
+            2 => self.wall_offset_ms += TEN_YEARS_MS,
+            3 => self.wall_offset_ms = -wall_at_start_ms,
+            4 => self.wall_stands_at = Some(self.wall()),
+            _ => self.wall_offset_ms = 0,
+        }
+        let shows = self.wall().0;
+        self.note("the wall clock jumps", &[("to", shows)]);
     }
 
     pub(crate) fn note(&mut self, what: &'static str, fields: &[Field]) {
@@ -234,6 +241,9 @@ impl World {
     }
 
     fn plan_beginning(&mut self) {
+        if self.rng.one_in(10) {
+            self.wall_jumps();
+        }
         self.plan_in(0, Happening::Start);
         self.plan_in(10, Happening::Publish);
         for (mean_ms, what) in [
@@ -252,9 +262,8 @@ impl World {
             let delay_ms = self.around(self.plan.active_ms / 2);
             self.plan_in(delay_ms, Happening::DiskBeginsToLie);
         }
-        if self.defect == Defect::DiskLies {
-            self.medium.set_lies(true);
-        }
+        self.medium.set_lies(self.defect == Defect::DiskLies);
+        self.medium.set_directory_lies(self.defect == Defect::DirectoryLies);
     }
 
     /// Lets the next thing happen, whatever is first.
@@ -393,6 +402,7 @@ impl World {
     /// What must hold whenever nothing is under way.
     pub(crate) fn check_at_rest(&mut self) -> Law {
         let Some(daemon) = self.daemon.as_ref().filter(|_| !self.rotten) else { return Ok(()) };
+        laws::the_engine_has_what_the_journal_says(&self.ledger.books, &daemon.engine)?;
         let journal = view::scan(self.medium.cache())?;
         view::the_history_is_complete(&journal, &daemon.history)?;
         laws::the_journal_is_what_was_asked_for(&self.ledger, &journal)?;
