@@ -136,8 +136,9 @@ impl Pending {
     pub fn remove(&mut self, node_number: NodeNumber) {
         let key = self.node(node_number).key();
         let hash = hash_of(key);
-        let Self { chunks, shards, .. } = self;
-        let found = shards[shard_of(hash)].find_entry(hash, |other| node_in(chunks, *other).key() == key);
+        let Self { shards, .. } = self;
+        // By its number, not by its key: what was reissued has the same key, and is not meant.
+        let found = shards[shard_of(hash)].find_entry(hash, |other| *other == node_number);
         if let Ok(occupied) = found {
             occupied.remove();
             self.live -= 1;

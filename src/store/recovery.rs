@@ -255,6 +255,13 @@ fn catch_up<M: Medium, T: Table>(
     let mut holes = Vec::new();
     let mut remains = BTreeMap::new();
     let mut expected = position.sequence.next();
+    // What lies before the first segment that there is was never folded, and leaves no trace in the queue.
+    let first = segments.numbers.iter().find(|number| **number >= position.locator.segment);
+    let begins = first.map(|number| reader.first_of(*number)).transpose()?.flatten().filter(|begins| *begins > expected);
+    if let Some(begins) = begins {
+        holes.push((expected, begins));
+        expected = begins;
+    }
     for number in segments.numbers.iter().copied().filter(|number| *number >= position.locator.segment) {
         progress(format!("reading journal segment {number} of {}", segments.newest_number()));
         let mut scan = reader.scan(number)?.ok_or_else(|| OpenError::Header(segment::file_name(number)))?;
@@ -286,20 +293,25 @@ fn catch_up<M: Medium, T: Table>(
     }
     write_out(view, progress)?;
     view.caught_up();
+    // A hole below the floor is nobody's loss, but where its segment is still there the queue was folded over it all the same.
+    let is_folded_over_a_hole = holes.len() > usize::from(begins.is_some());
     // What is missing below the floor went because nobody needed it.
     let needed = view.meta().floor.sequence;
     let lost = holes.into_iter().map(|(from, to)| (needed.max(from), to)).filter(|(from, to)| from < to).collect::<Vec<_>>();
     warnings.extend(lost.iter().map(|(from, to)| lost_facts(*from, *to, &remains)));
-    if lost.is_empty() { Ok(()) } else { Ok(repair_queue(view)?) }
+    if is_folded_over_a_hole || !lost.is_empty() { Ok(repair_queue(view)?) } else { Ok(()) }
 }
 
-/// After facts were lost, others name deliveries that nobody knows, or leave a delivery in the queue twice. What is there is kept, the younger of two,
-/// and the count and the digest are made to fit.
+/// After facts were lost, others name deliveries that nobody knows, or leave a delivery in the queue twice, or one that had ended. What is there is kept, the younger of two, and
+/// nothing whose event lies below the floor, for nothing there was pending; the count and the digest are made to fit.
 fn repair_queue<T: Table>(view: &mut View<T>) -> Result<(), TableError> {
     let mut newest: BTreeMap<DeliveryKey, UnixMillis> = BTreeMap::new();
     let mut stale = Vec::new();
+    let floor = view.meta().floor.segment;
     read_queue(view.table().as_ref(), |pending| {
-        if let Some(older) = newest.insert(pending.key, pending.due) {
+        if pending.row.body.segment < floor {
+            stale.push((keys::queue_key(pending.due, pending.key), None));
+        } else if let Some(older) = newest.insert(pending.key, pending.due) {
             stale.push((keys::queue_key(older, pending.key), None));
         }
     })?;

@@ -56,6 +56,21 @@ fn what_waits_for_its_time_is_tried_now_and_its_schedule_goes_on_from_there() {
 }
 
 #[test]
+fn what_is_named_twice_is_tried_once() {
+    let mut world = World::new(vec![webhook(1)], failure);
+    world.publish(2);
+    world.run_until(START.plus_ms(1000));
+    assert_eq!(world.retry(&[1, 1, 2, 1]), [Found::Waiting; 4]);
+    assert_eq!((world.sent_to(1), world.engine.pending().len()), (4, 2));
+    assert_eq!(world.cancel(&[1, 1]), [Found::InFlight; 2]);
+    world.run_until(START.plus_ms(10_000_000));
+    assert_eq!(world.sent.iter().filter(|(_, send)| send.key == key(1)).count(), 2);
+    world.input(Input::Paused { webhook: WebhookNumber(1), paused: true });
+    world.publish(1);
+    assert_eq!(world.cancel(&[3, 3]), [Found::Waiting, Found::NotPending]);
+}
+
+#[test]
 fn in_a_paused_lane_it_waits_for_the_lane_alone() {
     let mut world = World::new(vec![webhook(1)], failure);
     world.publish(3);

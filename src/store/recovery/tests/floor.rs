@@ -54,6 +54,20 @@ fn what_lies_below_the_floor_is_removed_and_missed_by_nobody() {
 }
 
 #[test]
+fn damage_below_the_floor_is_nobodys_loss_while_its_segment_is_still_there() {
+    for damaged in [2, 3, 4] {
+        let disk = disk_with_a_floor();
+        disk.damage(damaged);
+        disk.table.rows.lock().unwrap().clear();
+        let opened = disk.open();
+        assert!(opened.warnings.iter().all(|warning| warning.contains("rebuilt")), "{:?}", opened.warnings);
+        assert_eq!(disk.queue(), PENDING, "whatever of it had ended");
+        drop(opened);
+        assert!(!disk.open().rebuilt, "count and digest were made to fit");
+    }
+}
+
+#[test]
 fn a_view_that_never_heard_of_the_floor_is_not_followed_with_its_segments_gone() {
     let disk = Disk::new();
     disk.running_with_position().commit([accepted(1)]);
