@@ -53,6 +53,7 @@ pub struct Engine {
     unsynced: usize,
     publications: usize,
     draining: bool,
+    sending_paused: bool,
     more_due: bool,
 }
 
@@ -86,6 +87,7 @@ impl Engine {
             unsynced: 0,
             publications: 0,
             draining: false,
+            sending_paused: false,
             more_due: false,
         }
     }
@@ -105,6 +107,7 @@ impl Engine {
             Input::Resumed { webhook } => self.lanes.resume(webhook),
             Input::Removed { webhook, by } => self.removed(webhook, by),
             Input::Carried(moved) => self.carried(&moved),
+            Input::SendingPaused(paused) => self.sending_paused = paused,
             Input::DrainBegan => self.draining = true,
         }
         self.advance(now);
@@ -169,9 +172,12 @@ impl Engine {
         self.wheel.earliest_due(&self.pending)
     }
 
-    /// For how many milliseconds the delivery that is due longest has been due; paused webhooks aside.
+    /// For how many milliseconds the delivery that is due longest has been due; what is paused aside.
     #[must_use]
     pub fn oldest_due_age_ms(&self, now: UnixMillis) -> u64 {
+        if self.sending_paused {
+            return 0;
+        }
         let dues = self.lanes.iter().filter(|(_, lane)| !lane.paused && !lane.gone).filter_map(|(_, lane)| lane.oldest_due(&self.pending));
         dues.min().map_or(0, |due| now.since_ms(due))
     }
@@ -400,20 +406,21 @@ impl Engine {
             return;
         }
         let prompt = self.lanes.push(&mut self.pending, node, now);
-        self.pending.set_prompt(node, prompt);
+        self.pending.set_prompt(node, prompt && !self.sending_paused);
     }
 
     fn advance(&mut self, now: UnixMillis) {
-        let Self { pending, wheel, lanes, .. } = self;
+        let Self { pending, wheel, lanes, sending_paused, .. } = self;
         self.more_due = wheel.advance(pending, now, limits::DUE_PER_CALL_MAX, |pending, node| {
             let prompt = lanes.came_due(pending, node, now);
-            pending.set_prompt(node, prompt);
+            pending.set_prompt(node, prompt && !*sending_paused);
         });
         self.lanes.wake_throttled(now);
     }
 
     fn send(&mut self, now: UnixMillis, effects: &mut Vec<Effect>) {
         while !self.draining
+            && !self.sending_paused
             && self.in_flight < self.limits.max_in_flight
             && self.in_flight as usize + self.unsynced < limits::OUTCOME_CREDITS
         {

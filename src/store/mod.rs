@@ -36,6 +36,7 @@ pub mod history;
 pub mod journal;
 pub mod recovery;
 pub mod retention;
+pub mod setting;
 pub mod space;
 pub mod timeline;
 pub mod view;

@@ -9,6 +9,7 @@ use hookwheel::store::fact::{Attempted, Cancelled, CancelledDelivery, Fact};
 use hookwheel::store::history::History;
 use hookwheel::store::journal::SpareJob;
 use hookwheel::store::journal::reader::JournalReader;
+use hookwheel::store::setting::Setting;
 use hookwheel::store::view::keys::id_hash;
 use hookwheel::store::writer::{Answer, Order, StoreError, Writer};
 use hookwheel::time::UnixMillis;
@@ -31,6 +32,7 @@ pub(crate) enum Operation {
     Reconfigured,
     PauseChanged(WebhookNumber),
     Removed(WebhookNumber),
+    Set(Setting),
 }
 
 /// One process.
@@ -160,6 +162,7 @@ impl World {
             Input::Resumed { webhook } => mirror.lane(*webhook).gone = false,
             Input::Removed { webhook, .. } => mirror.lane(*webhook).removed = true,
             Input::DrainBegan => mirror.draining = true,
+            Input::SendingPaused(paused) => mirror.sending_paused = *paused,
             Input::Carried(_) => {}
             Input::Published { .. } | Input::Attempted { .. } | Input::Recorded(_) | Input::Ticked => {}
         }
@@ -478,6 +481,7 @@ impl World {
                 daemon.tell(Input::Configured(daemon.office.configuration(&self.plan)), soon_ms);
                 daemon.tell(Input::Removed { webhook, by: "operator".into() }, soon_ms);
             }
+            Some(Operation::Set(setting)) => Self::set(daemon, &setting, soon_ms),
             None => {}
         }
     }

@@ -15,6 +15,7 @@ mod mirror;
 mod office;
 mod operator;
 mod random;
+mod settings;
 mod table;
 mod trace;
 mod view;

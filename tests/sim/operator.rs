@@ -82,7 +82,7 @@ impl World {
         }
         let number = *self.rng.pick(&numbers);
         let now = daemon.schedule(self.now_ms);
-        match self.rng.below(11) {
+        match self.rng.below(13) {
             0..=2 => {
                 self.note("reload", &[]);
                 let facts = daemon.office.take_over(&self.definitions, now);
@@ -110,6 +110,7 @@ impl World {
                 daemon.order(Order::SetIdempotencyWindow { window_ms: self.plan.idempotency_window_ms }, self.now_ms);
             }
             8..=10 => self.change_blacklist(daemon),
+            11 | 12 => self.change_setting(daemon),
             _ => {}
         }
     }

@@ -135,7 +135,9 @@ fn news_of(frame: ScannedFrame) -> Vec<(WebhookNumber, DeliveryNews, Option<Loca
             };
             cancelled.deliveries.iter().map(cancel).collect()
         }
-        Fact::Webhook(_) | Fact::Blacklist(_) | Fact::Carried(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => Vec::new(),
+        Fact::Webhook(_) | Fact::Setting(_) | Fact::Blacklist(_) | Fact::Carried(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {
+            Vec::new()
+        }
     }
 }
 

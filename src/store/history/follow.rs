@@ -152,6 +152,6 @@ fn is_news(fact: &Fact) -> bool {
     match fact {
         Fact::Accepted(accepted) => !accepted.overflowed.is_empty(),
         Fact::Attempted(_) | Fact::Cancelled(_) => true,
-        Fact::Webhook(_) | Fact::Blacklist(_) | Fact::Carried(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => false,
+        Fact::Webhook(_) | Fact::Setting(_) | Fact::Blacklist(_) | Fact::Carried(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => false,
     }
 }

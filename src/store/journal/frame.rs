@@ -18,6 +18,7 @@
 
 mod blacklist;
 mod carried;
+mod setting;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use bincode::{BorrowDecode, Encode};
 
 use self::blacklist::EntryRecord;
 use self::carried::{CarriedIdRecord, CarriedRecord, FloorRecord};
+use self::setting::SettingRecord;
 use crate::model::{
     Address, Attempt, DeliveryKey, EventId, EventTypeName, Locator, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes,
     Project, Secret, Sequence, WebhookId, WebhookNumber,
@@ -258,6 +260,7 @@ enum Record<'a> {
     Carried(CarriedRecord<'a>),
     IdsCarried(Vec<CarriedIdRecord>),
     FloorRaised(FloorRecord),
+    Setting(SettingRecord<'a>),
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -339,6 +342,7 @@ impl<'a> Record<'a> {
             Fact::Carried(carried) => Self::Carried(CarriedRecord::of(carried)),
             Fact::IdsCarried(ids) => Self::IdsCarried(ids.iter().map(CarriedIdRecord::of).collect()),
             Fact::FloorRaised(raised) => Self::FloorRaised(FloorRecord::of(raised)),
+            Fact::Setting(setting) => Self::Setting(SettingRecord::of(setting)),
         }
     }
 
@@ -408,6 +412,7 @@ impl<'a> Record<'a> {
             Self::Carried(record) => Fact::Carried(record.into_carried()?),
             Self::IdsCarried(records) => Fact::IdsCarried(records.into_iter().map(CarriedIdRecord::into_id).collect()),
             Self::FloorRaised(record) => Fact::FloorRaised(record.into_raised()),
+            Self::Setting(record) => Fact::Setting(record.into_setting()?),
         })
     }
 }

@@ -15,12 +15,13 @@ use super::*;
 use crate::model::blacklist::{Cause, Entry};
 use crate::model::{
     Address, Attempt, DeliveryKey, EventId, EventTypeName, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes, Project,
-    Remark, Secret, WebhookId, WebhookNumber,
+    Remark, Secret, TokenScope, WebhookId, WebhookNumber,
 };
 use crate::store::fact::{
     Accepted, Attempted, BlacklistAction, BlacklistChange, Cancelled, CancelledDelivery, Carried, CarriedDelivery, CarriedId, Floor,
     FloorRaised, WebhookState,
 };
+use crate::store::setting::{IssuedToken, RetiredSecret, Setting};
 use crate::time::UnixMillis;
 
 const OPTIONS: JournalOptions = JournalOptions { segment_size: 64 * 1024 };
@@ -96,6 +97,22 @@ fn one_of_each() -> Vec<Fact> {
         }),
         Fact::IdsCarried(vec![CarriedId { hash: [1; 16], accepted: UnixMillis(1), fields_hash: [2; 16], deliveries: 3 }]),
         Fact::FloorRaised(FloorRaised { floor: Floor { segment: 9, sequence: Sequence(80) }, latest: UnixMillis(8), at: UnixMillis(9) }),
+        Fact::Setting(Setting::Definition { webhook: WebhookNumber(3), text: Some("{\"title\":\"CRM\"}".into()) }),
+        Fact::Setting(Setting::RetiredSecret {
+            webhook: WebhookNumber(3),
+            secret: Some(RetiredSecret { secret: Secret::from_bytes(vec![6; 24]).unwrap(), until: UnixMillis(9) }),
+        }),
+        Fact::Setting(Setting::Sending(Some(Pause { reason: PauseReason::Operator, since: UnixMillis(8), by: "root (uid 0)".into() }))),
+        Fact::Setting(Setting::Token {
+            name: "platform".into(),
+            token: Some(IssuedToken {
+                sha256: [4; 32],
+                scope: TokenScope::Projects(vec![Project::parse("shop.example.com").unwrap()]),
+                since: UnixMillis(8),
+                by: "root (uid 0)".into(),
+            }),
+        }),
+        Fact::Setting(Setting::Token { name: "platform".into(), token: None }),
     ]
 }
 
@@ -153,7 +170,10 @@ fn the_bytes_of_format_1_are_pinned() {
     let records = one_of_each().iter().map(|fact| crc32c::crc32c(&frame::encode_fact(fact))).collect::<Vec<_>>();
     assert_eq!(
         records,
-        [3521333741, 703633150, 3008438732, 4169682111, 2483298310, 1076136991, 362915706, 213835824, 1634907940, 4185215453],
+        [
+            3521333741, 703633150, 3008438732, 4169682111, 2483298310, 1076136991, 362915706, 213835824, 1634907940, 4185215453, 321451556,
+            2380827618, 371910147, 1040440918, 4108063102
+        ],
         "a changed record needs a new version, and the old one stays readable"
     );
 }
