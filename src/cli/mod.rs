@@ -2,6 +2,7 @@
 //! know how the configuration is read or a daemon is run: the front door lends them a [`House`] for that.
 
 mod arguments;
+mod asking;
 mod batches;
 mod blacklist;
 mod client;
@@ -12,6 +13,7 @@ mod events;
 mod failure;
 mod local;
 mod manual;
+mod operations;
 mod posting;
 mod sandbox;
 mod screen;
@@ -27,7 +29,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use serde::Serialize;
 
-use self::arguments::{Arguments, Command, Common, Deliveries, Events, Webhooks};
+use self::arguments::{Arguments, Command, Common, Deliveries, Events};
 use self::client::{Address, Client};
 use self::failure::Failure;
 use self::screen::Screen;
@@ -180,10 +182,7 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
         }
         Command::Catalog => events::catalog(&daemon()?, output),
         Command::Status => status::status(&daemon()?, output),
-        Command::Webhooks(Webhooks::List) => webhooks::list(&daemon()?, output),
-        Command::Webhooks(Webhooks::Show(webhook)) => webhooks::show(&webhook.id, &daemon()?, output),
-        Command::Webhooks(Webhooks::Pause(webhook)) => webhooks::set_paused(&webhook.id, true, &daemon()?, output),
-        Command::Webhooks(Webhooks::Resume(webhook)) => webhooks::set_paused(&webhook.id, false, &daemon()?, output),
+        Command::Webhooks(command) => webhooks::webhooks(command, &daemon()?, output),
         Command::Deliveries(Deliveries::List(list)) => deliveries::list(list, &daemon()?, output),
         Command::Deliveries(Deliveries::Show { id }) => deliveries::show(*id, &daemon()?, output),
         Command::Deliveries(Deliveries::Watch(watch)) => deliveries::watch::watch(watch, &daemon()?, output),
@@ -192,6 +191,10 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
         Command::Events(Events::Explain { event_type, project }) => events::explain(event_type, project, &daemon()?, output),
         Command::Sandbox(command) => sandbox::sandbox(command, &daemon()?, output),
         Command::Blacklist(command) => blacklist::blacklist(command, &daemon()?, output),
+        Command::Pause => operations::set_paused(true, &daemon()?, output),
+        Command::Resume => operations::set_paused(false, &daemon()?, output),
+        Command::Config(config) => operations::config(config, &daemon()?, output),
+        Command::Token(command) => operations::token(command, daemon, output),
         Command::Reload { dry_run } => status::reload(*dry_run, &daemon()?, output),
         Command::Completions { shell } => manual::completions(*shell, output),
         Command::Man { directory } => manual::man(directory.as_deref(), output),

@@ -18,6 +18,7 @@ mod house;
 mod last_good;
 mod lists;
 mod open_files;
+mod operations;
 mod outbound;
 mod registry;
 mod reload;
@@ -25,6 +26,7 @@ mod retention;
 mod startup;
 mod upkeep;
 mod watchdog;
+mod webhooks;
 mod wheelhouse;
 
 use std::path::Path;

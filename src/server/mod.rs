@@ -6,9 +6,12 @@ pub mod doors;
 pub mod events;
 pub mod hallway;
 pub mod metrics;
+mod operations;
+pub mod peer;
 pub mod problem;
 pub mod sandbox;
 pub mod tokens;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -37,7 +40,8 @@ pub fn listener_router<H: Hallway>(hallway: H, metrics: Arc<Metrics>, budget: Bo
 
 /// What the admin socket serves.
 pub fn admin_router<H: Hallway>(hallway: H, budget: BodyBudget) -> Router {
-    let admin = admin::routes(hallway.clone()).merge(blacklist::routes(hallway.clone()));
+    let admin = admin::routes(hallway.clone()).merge(blacklist::routes(hallway.clone())).merge(webhooks::routes(hallway.clone()));
+    let admin = admin.merge(operations::routes(hallway.clone()));
     with_events(admin, EventsDoor { hallway, budget }, Door::AdminSocket)
 }
 
