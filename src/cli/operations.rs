@@ -193,9 +193,9 @@ mod tests {
         ] }));
         insta::assert_snapshot!(render_config(&report.unwrap(), &PIPE), @r#"
         [delivery]
-          timeout  "10s"                                default
+          timeout  "10s"                               default
           retry    [{ attempts = 3, every = "100s" }]  webhooks.toml:4
-          rate     none                                 default
+          rate     none                                default
 
         [webhook crm]
           ordered  true  webhooks.toml:12

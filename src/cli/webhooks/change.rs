@@ -19,7 +19,7 @@ use crate::cli::screen::{Screen, Tone};
 use crate::cli::text::counted;
 use crate::limits::SECRET_FILE_SIZE_MAX;
 use crate::model::report::{SecretRotated, WebhookDetail, WebhookRemoved};
-use crate::model::{Definition, Origin, WebhookId};
+use crate::model::{Definition, EventType, Origin, WebhookId};
 
 /// `webhooks add`
 pub(super) fn add(arguments: &Add, daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
@@ -38,7 +38,7 @@ pub(super) fn add(arguments: &Add, daemon: &Client, output: &mut Output<'_>) -> 
                 "{options} must be named, for nobody can be asked here; see hookwheel webhooks add --help"
             )));
         }
-        let catalog = daemon.get("/v1/catalog")?;
+        let catalog = daemon.get::<Vec<EventType>>("/v1/catalog")?;
         dialogue::complete(&mut definition, &catalog, &mut Asker::new(&mut io::stdin().lock(), output.stderr))?;
     }
     let added = daemon.send::<WebhookDetail>(Method::POST, "/v1/webhooks", Some(json_body(&definition)))?;

@@ -8,7 +8,7 @@ use crate::model::{Definition, EventType, Project};
 ///
 /// # Errors
 /// When the answers end.
-pub(super) fn complete(definition: &mut Definition, catalog: &Vec<EventType>, asker: &mut Asker<'_>) -> Result<(), Failure> {
+pub(super) fn complete(definition: &mut Definition, catalog: &[EventType], asker: &mut Asker<'_>) -> Result<(), Failure> {
     let some = |text: &str| if text.is_empty() { Err("it needs one".to_owned()) } else { Ok(text.to_owned()) };
     if definition.get("title").is_none() {
         definition.set("title", asker.ask_until("Title", "", some)?);
@@ -115,7 +115,7 @@ mod tests {
         let mut definition =
             Definition::parse(r#"{"title":"CRM","project":"shop.example.com","url":"https://x.example/","events":["*"]}"#).unwrap();
         let (mut input, mut prompt) = (std::io::Cursor::new(""), Vec::new());
-        complete(&mut definition, &Vec::new(), &mut Asker::new(&mut input, &mut prompt)).unwrap();
+        complete(&mut definition, &[], &mut Asker::new(&mut input, &mut prompt)).unwrap();
         assert!(prompt.is_empty());
     }
 }

@@ -69,7 +69,10 @@ pub(super) async fn summary(house: &House, id: WebhookId) -> Result<WebhookSumma
     let number = state.number;
     let report = house.ask(move |engine, _, _| engine.lanes().get(number).map(LaneReport::of)).await?.unwrap_or_default();
     let webhook = house.registry().find(&id).cloned();
-    Ok(webhook.map_or_else(|| of_state(house, &state, LaneReport::default()), |webhook| of_webhook(house, &webhook, report)))
+    Ok(match webhook {
+        Some(webhook) => of_webhook(house, &webhook, report),
+        None => of_state(house, &state, report),
+    })
 }
 
 /// One webhook, whole; its generated secret the first time, which is written down before it is shown.
