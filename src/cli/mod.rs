@@ -98,7 +98,9 @@ impl Screen {
         let set = |name| std::env::var_os(name).is_some_and(|value: OsString| !value.is_empty());
         // https://no-color.org: any value but the empty one.
         let colour = terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        Self { now: wall_now(), colour, width: comfy_table::Table::new().width() }
+        // A terminal that says it has no columns does not know.
+        let width = comfy_table::Table::new().width().filter(|width| *width > 0);
+        Self { now: wall_now(), colour, width }
     }
 }
 

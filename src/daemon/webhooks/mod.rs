@@ -123,9 +123,9 @@ pub(super) async fn remove(house: &House, id: WebhookId, by: &str) -> Result<Web
     let mut pauses = state.pauses.clone();
     pauses.push(by_hand(by));
     let state = WebhookState { removed: Some(house.0.clock.now()), pauses, ..state };
-    let by = removal_by(&state);
+    let why = removal_by(&state);
     apply(house, vec![state], Vec::new()).await?;
-    house.0.inbox.put(Message::Input(Input::Removed { webhook: number, by: by.clone() }));
+    house.0.inbox.put(Message::Input(Input::Removed { webhook: number, by: why }));
     tracing::info!(webhook = %id, by, cancelled, "removed for good");
     Ok(WebhookRemoved { id, cancelled })
 }
