@@ -7,10 +7,10 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::blacklist::Blacklist;
+use super::controls::{Config, Token};
 use super::deliveries::watch::Watch;
 use super::demo::Demo;
 use super::events::list;
-use super::operations::{Config, Token};
 use super::sandbox::Sandbox;
 use super::webhooks::arguments::Webhooks;
 use crate::model::{DeliveryId, EventId, EventTypeName, Moment, Project, Selector, WebhookId};

@@ -6,6 +6,7 @@ mod asking;
 mod batches;
 mod blacklist;
 mod client;
+mod controls;
 mod deliveries;
 mod demo;
 mod emit;
@@ -13,7 +14,6 @@ mod events;
 mod failure;
 mod local;
 mod manual;
-mod operations;
 mod posting;
 mod sandbox;
 mod screen;
@@ -193,10 +193,10 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
         Command::Events(Events::Explain { event_type, project }) => events::explain(event_type, project, &daemon()?, output),
         Command::Sandbox(command) => sandbox::sandbox(command, &daemon()?, output),
         Command::Blacklist(command) => blacklist::blacklist(command, &daemon()?, output),
-        Command::Pause => operations::set_paused(true, &daemon()?, output),
-        Command::Resume => operations::set_paused(false, &daemon()?, output),
-        Command::Config(config) => operations::config(config, &daemon()?, output),
-        Command::Token(command) => operations::token(command, daemon, output),
+        Command::Pause => controls::set_paused(true, &daemon()?, output),
+        Command::Resume => controls::set_paused(false, &daemon()?, output),
+        Command::Config(config) => controls::config(config, &daemon()?, output),
+        Command::Token(command) => controls::token(command, daemon, output),
         Command::Reload { dry_run } => status::reload(*dry_run, &daemon()?, output),
         Command::Completions { shell } => manual::completions(*shell, output),
         Command::Man { directory } => manual::man(directory.as_deref(), output),

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::controls;
 use super::lists::Lists;
-use super::operations;
 use super::registry::Registry;
 use super::webhooks::{self, LaneReport};
 use super::wheelhouse::{Inbox, Message};
@@ -384,25 +384,25 @@ impl Hallway for House {
 
     async fn set_sending_paused(&self, paused: bool, by: String) -> Result<Sending, Refusal> {
         let house = self.clone();
-        to_the_end(async move { operations::set_sending_paused(&house, paused, &by).await }).await
+        to_the_end(async move { controls::set_sending_paused(&house, paused, &by).await }).await
     }
 
     async fn tokens(&self) -> Result<Vec<TokenSummary>, Refusal> {
-        Ok(operations::tokens(self))
+        Ok(controls::tokens(self))
     }
 
     async fn issue_token(&self, new: NewToken, by: String) -> Result<TokenIssued, Refusal> {
         let house = self.clone();
-        to_the_end(async move { operations::issue_token(&house, new, &by).await }).await
+        to_the_end(async move { controls::issue_token(&house, new, &by).await }).await
     }
 
     async fn revoke_token(&self, name: String, by: String) -> Result<TokenRevoked, Refusal> {
         let house = self.clone();
-        to_the_end(async move { operations::revoke_token(&house, name, &by).await }).await
+        to_the_end(async move { controls::revoke_token(&house, name, &by).await }).await
     }
 
     async fn configuration(&self) -> Result<ConfigReport, Refusal> {
-        Ok(operations::configuration(self))
+        Ok(controls::configuration(self))
     }
 
     async fn reload(&self, dry_run: bool, by: String) -> Result<ReloadReport, Refusal> {

@@ -14,11 +14,11 @@
 //! process ends: the next start is the tested way back.
 
 mod blacklist;
+mod controls;
 mod house;
 mod last_good;
 mod lists;
 mod open_files;
-mod operations;
 mod outbound;
 mod registry;
 mod reload;

@@ -1,8 +1,8 @@
 //! What the daemon tells people and scripts about itself: the JSON of the admin socket, read by the commands. It never holds a secret
 //! but the one that is shown once.
 
+mod controls;
 mod history;
-mod operations;
 mod webhook;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ pub use self::history::{
     DeliveryCounts, DeliveryNews, DeliveryNewsPage, EventDelivery, EventDetail, EventFilter, EventPage, EventSummary, WatchFilter,
 };
 
-pub use self::operations::{ConfigReport, ConfigValue, NewToken, Sending, TokenIssued, TokenRevoked, TokenSummary};
+pub use self::controls::{ConfigReport, ConfigValue, NewToken, Sending, TokenIssued, TokenRevoked, TokenSummary};
 pub use self::webhook::{
     ReceivedResponse, RotateRequest, SecretRotated, SentRequest, TestReport, TestRequest, WebhookDetail, WebhookPage, WebhookQuery,
     WebhookRemoved, WebhookSettings, WebhookSummary,

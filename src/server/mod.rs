@@ -2,11 +2,11 @@
 
 pub mod admin;
 mod blacklist;
+mod controls;
 pub mod doors;
 pub mod events;
 pub mod hallway;
 pub mod metrics;
-mod operations;
 pub mod peer;
 pub mod problem;
 pub mod sandbox;
@@ -41,7 +41,7 @@ pub fn listener_router<H: Hallway>(hallway: H, metrics: Arc<Metrics>, budget: Bo
 /// What the admin socket serves.
 pub fn admin_router<H: Hallway>(hallway: H, budget: BodyBudget) -> Router {
     let admin = admin::routes(hallway.clone()).merge(blacklist::routes(hallway.clone())).merge(webhooks::routes(hallway.clone()));
-    let admin = admin.merge(operations::routes(hallway.clone()));
+    let admin = admin.merge(controls::routes(hallway.clone()));
     with_events(admin, EventsDoor { hallway, budget }, Door::AdminSocket)
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where by panicking")]
 
 mod blacklist;
+mod controls;
 mod crash;
 mod daemon;
 mod demo;
@@ -11,7 +12,6 @@ mod full_disk;
 mod history;
 mod lifecycle;
 mod mistakes;
-mod operations;
 mod outcomes;
 mod packaging;
 mod readme;
