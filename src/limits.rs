@@ -218,6 +218,22 @@ pub const COMMAND_PAGE_MAX: usize = 500;
 
 const _: () = assert!(EMIT_BATCH_EVENTS <= REQUEST_EVENTS_MAX && EMIT_BATCH_BYTES <= REQUEST_SIZE_MAX);
 const _: () = assert!(EVENT_SIZE_MAX < EMIT_BATCH_BYTES, "every event that may be accepted fits into a request");
+/// Webhooks of the admin socket that there may be at once.
+pub const ADMIN_WEBHOOKS_MAX: usize = 10_000;
+/// Bytes of the definition of one of them.
+pub const DEFINITION_SIZE_MAX: usize = 64 * 1024;
+/// Tokens that the daemon made and that there may be at once.
+pub const ISSUED_TOKENS_MAX: usize = 1000;
+/// For so long a secret still signs after it was replaced, unless something else is said.
+pub const ROTATION_GRACE_DEFAULT_MS: u64 = 24 * 3_600_000;
+/// The longest time for which a secret may still sign after it was replaced.
+pub const ROTATION_GRACE_MAX_MS: u64 = 30 * 24 * 3_600_000;
+/// Sample events that may be under way at once.
+pub const TRIALS_MAX: usize = 4;
+/// A sample event has at most so much time, whatever the webhook's time-out is, so that whoever waits for it gets an answer.
+pub const TRIAL_TIMEOUT_MAX_MS: u64 = 30_000;
+/// Whether an address may be dialled is found out ahead within so long, or not at all.
+pub const JUDGE_AHEAD_MS: u64 = 2000;
 /// Bytes of `webhooks.toml`.
 pub const CONFIG_SIZE_MAX: u64 = 32 * 1024 * 1024;
 /// Mistakes of one configuration that are told apart; of more, only the number is told.
@@ -310,4 +326,6 @@ const _: () = assert!((SANDBOX_REQUESTS_KEPT * (SANDBOX_BODY_KEPT_MAX + SANDBOX_
 const _: () = assert!(SANDBOX_FAIL_FIRST_MAX as usize <= SANDBOX_REQUESTS_KEPT, "failures are counted among the requests that are kept");
 const _: () = assert!(SANDBOX_WAIT_MAX_MS < COMMAND_TIMEOUT_MS);
 const _: () = assert!(FOLLOW_WAIT_MAX_MS < COMMAND_TIMEOUT_MS);
+const _: () = assert!(TRIAL_TIMEOUT_MAX_MS < COMMAND_TIMEOUT_MS);
+const _: () = assert!(DEFINITION_SIZE_MAX <= FRAME_PAYLOAD_MAX);
 const _: () = assert!(DRAIN_TIMEOUT_MS < 90_000, "systemd's default stop time-out");

@@ -7,12 +7,14 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::blacklist::Blacklist;
+use super::controls::{Config, Token};
 use super::deliveries::change::{Cancel, Retry};
 use super::deliveries::watch::Watch;
 use super::demo::Demo;
 use super::events::list;
 use super::operations::{Backup, Restore, Verify};
 use super::sandbox::Sandbox;
+use super::webhooks::arguments::Webhooks;
 use crate::model::{DeliveryId, EventId, EventTypeName, Moment, Project, Selector, WebhookId};
 
 /// Webhook delivery daemon: events in, safe on disk, delivered on the schedule.
@@ -86,7 +88,7 @@ pub(super) enum Command {
     /// Show how the daemon is doing, on one screen
     #[command(after_help = "Example:\n  hookwheel status --socket /run/hookwheel/admin.sock")]
     Status,
-    /// List, show, pause and resume webhooks
+    /// List, show, add, edit, remove, try, pause and resume webhooks
     #[command(subcommand, after_help = "Example:\n  hookwheel webhooks list")]
     Webhooks(Webhooks),
     /// List deliveries, show one with its attempts, and watch them
@@ -101,6 +103,20 @@ pub(super) enum Command {
     /// Make test receivers, and see what they get
     #[command(subcommand, after_help = "Example:\n  hookwheel sandbox new --fail-first 2")]
     Sandbox(Sandbox),
+    /// Stop sending to anybody; events are still accepted, and wait
+    ///
+    /// Attempts under way end. It stays so over restarts, until `hookwheel resume`.
+    #[command(after_help = "Example:\n  hookwheel pause")]
+    Pause,
+    /// Send again
+    #[command(after_help = "Example:\n  hookwheel resume")]
+    Resume,
+    /// Show what is configured
+    #[command(subcommand, after_help = "Example:\n  hookwheel config show")]
+    Config(Config),
+    /// Make, list and revoke the tokens that let events in
+    #[command(subcommand, after_help = "Example:\n  hookwheel token new platform --project shop.example.com")]
+    Token(Token),
     /// Read the configuration again
     ///
     /// A configuration with mistakes changes nothing.
@@ -174,31 +190,6 @@ pub(super) struct Emit {
     /// The token for --url; better in the environment, where other users can't read it
     #[arg(long, value_name = "TOKEN", env = "HOOKWHEEL_TOKEN", hide_env_values = true)]
     pub(super) token: Option<String>,
-}
-
-/// What can be asked about webhooks.
-#[derive(Debug, Subcommand)]
-pub(super) enum Webhooks {
-    /// List every webhook with what waits for it
-    #[command(after_help = "Example:\n  hookwheel webhooks list --json")]
-    List,
-    /// Show one webhook, whole; a secret that hookwheel made is shown the first time only
-    #[command(after_help = "Example:\n  hookwheel webhooks show crm")]
-    Show(WebhookArgument),
-    /// Stop sending to a webhook; its deliveries go on queueing
-    #[command(after_help = "Example:\n  hookwheel webhooks pause crm")]
-    Pause(WebhookArgument),
-    /// Send to a webhook again
-    #[command(after_help = "Example:\n  hookwheel webhooks resume crm")]
-    Resume(WebhookArgument),
-}
-
-/// A webhook, named.
-#[derive(Debug, Args)]
-pub(super) struct WebhookArgument {
-    /// The webhook's id, as `hookwheel webhooks list` shows it
-    #[arg(value_name = "ID", value_parser = WebhookId::parse)]
-    pub(super) id: WebhookId,
 }
 
 /// What can be asked about deliveries.
@@ -314,7 +305,7 @@ mod tests {
                 assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
             }
         });
-        assert_eq!(commands, 40);
+        assert_eq!(commands, 54);
     }
 
     #[test]
@@ -323,7 +314,7 @@ mod tests {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             for line in help.lines().filter_map(|line| line.strip_prefix("  hookwheel ")) {
                 // Up to the comment, or what the shell does with the output.
-                let command = ["    ", " | ", " > "].iter().fold(line, |line, end| line.split(end).next().unwrap_or_default());
+                let command = ["    ", " | ", " > ", " >> "].iter().fold(line, |line, end| line.split(end).next().unwrap_or_default());
                 let words = command.split(' ').filter(|word| !word.is_empty()).map(|word| word.trim_matches('\''));
                 let parsed = Arguments::try_parse_from(std::iter::once("hookwheel").chain(words));
                 assert!(parsed.is_ok(), "{path}: {line}: {}", parsed.unwrap_err());
@@ -353,6 +344,11 @@ mod tests {
             "hookwheel emit --file f --from-line 0",
             "hookwheel emit --file f --url ftp://x",
             "hookwheel webhooks show CRM",
+            "hookwheel webhooks add --id CRM",
+            "hookwheel webhooks add --header tenant",
+            "hookwheel webhooks add --retry 100s",
+            "hookwheel webhooks rotate-secret crm --grace soon",
+            "hookwheel webhooks test crm --type bounced",
             "hookwheel deliveries show evt_1",
             "hookwheel deliveries list --state lost",
             "hookwheel deliveries list --limit 0",
@@ -376,6 +372,10 @@ mod tests {
             "hookwheel backup",
             "hookwheel restore",
             "hookwheel verify --backup b --data-dir d",
+            "hookwheel token new platform",
+            "hookwheel token new platform --project localhost",
+            "hookwheel token revoke",
+            "hookwheel config",
         ] {
             let refused = Arguments::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(refused.exit_code(), 2, "{line}: {refused}");

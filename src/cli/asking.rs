@@ -23,6 +23,11 @@ impl<'a> Asker<'a> {
         Self { input, prompt }
     }
 
+    /// Says something that is no question.
+    pub(super) fn tell(&mut self, text: &str) -> Result<(), Failure> {
+        writeln!(self.prompt, "{text}").map_err(|error| Failure::of_output(&error))
+    }
+
     /// One answer, without the white space around it; `default` where it is empty.
     ///
     /// # Errors
@@ -35,6 +40,20 @@ impl<'a> Asker<'a> {
             Ok(0) => Err(Failure::Refused("nothing was done: the answers ended before the questions".into())),
             Ok(_) => Ok(if line.trim().is_empty() { default.to_owned() } else { line.trim().to_owned() }),
             Err(error) => Err(Failure::Refused(format!("nothing was done: the answer can't be read: {error}"))),
+        }
+    }
+
+    /// Asks until `parse` takes the answer; it says what is wrong with one that it does not take.
+    ///
+    /// # Errors
+    /// When the input ends.
+    pub(super) fn ask_until<T>(&mut self, question: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Failure> {
+        loop {
+            let answer = self.ask(question, default)?;
+            match parse(&answer) {
+                Ok(value) => return Ok(value),
+                Err(sentence) => self.tell(&format!("  {}", plain(&sentence)))?,
+            }
         }
     }
 
@@ -70,11 +89,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_yes_is_yes() {
+    fn a_wrong_answer_is_explained_and_asked_for_again_and_an_empty_one_takes_the_default() {
         let mut prompt = Vec::new();
-        let mut input = io::Cursor::new("YES\n\nno\n");
+        let mut input = io::Cursor::new("x\n 12 \n\nYES\n\n");
         let mut asker = Asker::new(&mut input, &mut prompt);
-        assert!(asker.confirm("sure?").unwrap() && !asker.confirm("sure?").unwrap() && !asker.confirm("sure?").unwrap());
+        let number = asker.ask_until("how many", "", |text| text.parse::<u32>().map_err(|_| "a number, please".into())).unwrap();
+        assert_eq!((number, asker.ask("name", "crm").unwrap().as_str()), (12, "crm"));
+        assert!(asker.confirm("sure?").unwrap() && !asker.confirm("sure?").unwrap());
         assert!(asker.ask("more", "").unwrap_err().to_string().contains("the answers ended"));
+        let asked = String::from_utf8(prompt).unwrap();
+        assert_eq!(asked, "how many:   a number, please\nhow many: name [crm]: sure? [y/N]: sure? [y/N]: more: ");
     }
 }

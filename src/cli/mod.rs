@@ -6,6 +6,7 @@ mod asking;
 mod batches;
 mod blacklist;
 mod client;
+mod controls;
 mod deliveries;
 mod demo;
 mod emit;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use serde::Serialize;
 
-use self::arguments::{Arguments, Command, Common, Deliveries, Events, Webhooks};
+use self::arguments::{Arguments, Command, Common, Deliveries, Events};
 use self::client::{Address, Client};
 use self::failure::Failure;
 use self::screen::Screen;
@@ -138,7 +139,9 @@ impl Screen {
         let set = |name| std::env::var_os(name).is_some_and(|value: OsString| !value.is_empty());
         // https://no-color.org: any value but the empty one.
         let colour = terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        Self { now: wall_now(), colour, width: comfy_table::Table::new().width() }
+        // A terminal that says it has no columns does not know.
+        let width = comfy_table::Table::new().width().filter(|width| *width > 0);
+        Self { now: wall_now(), colour, width }
     }
 }
 
@@ -222,10 +225,7 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
         }
         Command::Catalog => events::catalog(&daemon()?, output),
         Command::Status => status::status(&daemon()?, output),
-        Command::Webhooks(Webhooks::List) => webhooks::list(&daemon()?, output),
-        Command::Webhooks(Webhooks::Show(webhook)) => webhooks::show(&webhook.id, &daemon()?, output),
-        Command::Webhooks(Webhooks::Pause(webhook)) => webhooks::set_paused(&webhook.id, true, &daemon()?, output),
-        Command::Webhooks(Webhooks::Resume(webhook)) => webhooks::set_paused(&webhook.id, false, &daemon()?, output),
+        Command::Webhooks(command) => webhooks::webhooks(command, &daemon()?, output),
         Command::Deliveries(Deliveries::List(list)) => deliveries::list(list, &daemon()?, output),
         Command::Deliveries(Deliveries::Show { id }) => deliveries::show(*id, &daemon()?, output),
         Command::Deliveries(Deliveries::Retry(retry)) => deliveries::change::retry(retry, &daemon()?, output),
@@ -239,6 +239,10 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
         Command::Backup(backup) => operations::backup(backup, socket(), common, house, output),
         Command::Restore(restore) => operations::restore(restore, common, house, output),
         Command::Verify(verify) => operations::verify(verify, socket(), common, house, output),
+        Command::Pause => controls::set_paused(true, &daemon()?, output),
+        Command::Resume => controls::set_paused(false, &daemon()?, output),
+        Command::Config(config) => controls::config(config, &daemon()?, output),
+        Command::Token(command) => controls::token(command, daemon, output),
         Command::Reload { dry_run } => status::reload(*dry_run, &daemon()?, output),
         Command::Completions { shell } => manual::completions(*shell, output),
         Command::Man { directory } => manual::man(directory.as_deref(), output),

@@ -291,7 +291,7 @@ fn target(target: &str) -> String {
 }
 
 /// `2s`, `500ms`, `1m`.
-fn milliseconds(text: &str) -> Result<u64, String> {
+pub(super) fn milliseconds(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not a time: expected such as 500ms, 2s or 1m");
     let span = text.parse::<jiff::SignedDuration>().map_err(|_| wrong())?;
     u64::try_from(span.as_millis()).map_err(|_| wrong())

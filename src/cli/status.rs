@@ -44,6 +44,10 @@ fn render_status(status: &Status, screen: &Screen) -> String {
         ("since start", totals(status)),
     ];
     let mut text = format!("{headline}\n{}", screen.facts(facts));
+    if let Some(pause) = &status.paused {
+        let sentence = format!("! nothing is sent to anybody: {pause} ({})", relative(pause.since, screen.now));
+        text.push_str(&format!("\n{}\n  `hookwheel resume` goes on\n", screen.paint(Tone::Waiting, &sentence)));
+    }
     let disk = disk_trouble(status, screen);
     for warning in disk.iter().chain(&status.configuration.last_error).chain(&status.store.warnings) {
         text.push_str(&format!("\n{}\n", screen.paint(Tone::Bad, &format!("! {warning}"))));

@@ -3,7 +3,9 @@
 //! Reading has two stages. `raw` knows the shape of the file: sections, keys, types, places. One file per family of sections
 //! then parses each value into what it means. Both hand their mistakes to one report, so that a person sees all of them at once.
 
+mod definition;
 mod delivery;
+mod effective;
 mod environment;
 mod event_type;
 mod mistakes;
@@ -53,6 +55,8 @@ pub struct Config {
     pub egress: EgressSettings,
     /// `[history]`.
     pub history: HistorySettings,
+    /// `[delivery]`.
+    delivery: DeliverySettings,
     /// How long a webhook that is gone from the file is paused before its deliveries are cancelled, in milliseconds.
     pub orphan_grace_ms: u64,
     /// Every `[[webhook]]`, with what `[delivery]` and `[egress]` say merged in. Their ids differ.
@@ -116,7 +120,20 @@ impl Config {
         let around = webhook::Surroundings { catalog: &catalog, delivery: &delivery, egress: &egress, config_directory, environment };
         let webhooks = webhook::webhooks(&mut file, &around, report);
         file.finish(&[], report);
-        Self { path: path.to_owned(), source, server, limits, ingest, egress, history, orphan_grace_ms, webhooks, tokens, catalog }
+        Self {
+            path: path.to_owned(),
+            source,
+            server,
+            limits,
+            ingest,
+            egress,
+            history,
+            delivery,
+            orphan_grace_ms,
+            webhooks,
+            tokens,
+            catalog,
+        }
     }
 }
 

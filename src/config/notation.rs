@@ -98,7 +98,17 @@ pub(super) fn networks(section: &mut Section<'_>, key: &'static str, report: &mu
     networks
 }
 
-/// How `ms` milliseconds are written.
+/// How so many milliseconds are written.
+pub(super) fn duration(milliseconds: u64) -> String {
+    shown(milliseconds, &DURATION_UNITS)
+}
+
+/// How so many bytes are written.
+pub(super) fn size(bytes: u64) -> String {
+    shown(bytes, &SIZE_UNITS)
+}
+
+/// How a quantity is written, in the largest unit that fits.
 fn shown(quantity: u64, units: &[(&str, u64)]) -> String {
     let whole = units.iter().find(|(_, factor)| quantity >= *factor && quantity.is_multiple_of(*factor));
     let (unit, factor) = whole.or(units.last()).copied().unwrap_or(("", 1));

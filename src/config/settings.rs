@@ -42,7 +42,7 @@ impl ServerSettings {
             let listen = socket_address(text).map_err(|sentence| report.wrong(span.start, format!("listen: {sentence}"))).ok()?;
             if !listen.ip().to_canonical().is_loopback() && !has_tokens {
                 let message = format!(
-                    "listen: {listen} can be reached from other machines, which needs at least one [[token]]: the SHA-256 of a secret of yours"
+                    "listen: {listen} can be reached from other machines, which needs at least one [[token]]; `hookwheel token new NAME --project DOMAIN --toml` makes one"
                 );
                 report.missing(span.start, message);
             }

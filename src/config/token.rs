@@ -13,7 +13,7 @@ const PROJECTS: &str = "a list of projects, such as [\"shop.example.com\"] or [\
 
 /// Every `[[token]]`. One with a mistake is left out: the report has it.
 pub(super) fn tokens(file: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Token> {
-    let mut tokens = Vec::<(Token, String)>::new();
+    let mut tokens = Vec::<Token>::new();
     for mut section in file.sections("token", report) {
         let offset = section.offset();
         let name = section.parsed("name", NAME, report, notation::label);
@@ -21,13 +21,19 @@ pub(super) fn tokens(file: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Tok
         let scope = scope(&mut section, report);
         section.finish(&["name", "sha256", "projects"], report);
         let (Some(name), Some(sha256), Some(scope)) = (name, sha256, scope) else { continue };
-        if let Some((_, first)) = tokens.iter().find(|(token, _)| token.name == name || token.sha256 == sha256) {
-            report.wrong(offset, format!("this [[token]] has the name or the sha256 of the one at {first}; each needs its own"));
+        if let Some(first) = tokens.iter().find(|token| token.name == name || token.sha256 == sha256) {
+            report.wrong(
+                offset,
+                format!(
+                    "this [[token]] has the name or the sha256 of the one at {}; each needs its own",
+                    first.place.as_deref().unwrap_or_default()
+                ),
+            );
             continue;
         }
-        tokens.push((Token { name, sha256, scope }, report.place(offset)));
+        tokens.push(Token { name, sha256, scope, place: Some(report.place(offset)) });
     }
-    tokens.into_iter().map(|(token, _)| token).collect()
+    tokens
 }
 
 /// The text is not repeated: it might be the token itself, put there by mistake.

@@ -9,24 +9,24 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::controls;
 use super::lists::Lists;
 use super::operations::Jobs;
 use super::registry::Registry;
+use super::webhooks::{self, LaneReport};
 use super::wheelhouse::{Inbox, Message};
 use crate::config::{Config, Environment};
 use crate::dispatch::Dispatcher;
-use crate::engine::lanes::{Lane, Tally};
 use crate::engine::{Engine, Input, matching};
 use crate::limits;
 use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
-    BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, ConfigurationStatus, DeliveryDetail, DeliveryFilter, DeliveryNewsPage,
-    DeliveryPage, DiskStatus, EventDetail, EventFilter, EventPage, ExplainedWebhook, Explanation, ReloadReport, Status, StoreStatus,
-    WatchFilter, WebhookDetail, WebhookSummary,
+    BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, ConfigReport, ConfigurationStatus, DeliveryDetail, DeliveryFilter,
+    DeliveryNewsPage, DeliveryPage, DiskStatus, EventDetail, EventFilter, EventPage, ExplainedWebhook, Explanation, NewToken, ReloadReport,
+    RotateRequest, SecretRotated, Sending, Status, StoreStatus, TestReport, TestRequest, TokenIssued, TokenRevoked, TokenSummary,
+    WatchFilter, WebhookDetail, WebhookPage, WebhookQuery, WebhookRemoved, WebhookSummary,
 };
-use crate::model::{
-    Address, DeliveryId, EventId, EventTypeName, NewEvent, Pause, PauseReason, Project, Remark, Webhook, WebhookId, WebhookNumber,
-};
+use crate::model::{Address, Definition, DeliveryId, EventId, EventTypeName, NewEvent, Project, Remark, Webhook, WebhookId, WebhookNumber};
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::sandbox::Sandboxes;
 use crate::store::blacklist::Blacklist;
@@ -36,7 +36,7 @@ use crate::store::journal::medium::Medium;
 use crate::store::space::Space;
 use crate::store::view::sled::SledTable;
 use crate::store::writer::WriterStatus;
-use crate::time::{ScheduleClock, UnixMillis, wall_now};
+use crate::time::{ScheduleClock, UnixMillis};
 
 /// A refusal for want of room is worth asking again after so long.
 pub(super) const DISK_FULL_RETRY_S: u32 = 30;
@@ -73,6 +73,8 @@ pub(super) struct Rooms {
     pub(super) lists: Lists,
     /// Who must not be mailed.
     pub(super) blacklist: Blacklist<SledTable>,
+    /// Sample events that may be under way at once.
+    pub(super) trial_permits: Arc<Semaphore>,
     /// Posts deliveries.
     pub(super) dispatcher: Dispatcher,
     /// Test receivers.
@@ -103,21 +105,12 @@ struct EngineReport {
     lanes: Vec<(WebhookNumber, LaneReport)>,
 }
 
-#[derive(Default)]
-struct LaneReport {
-    pending: u64,
-    in_flight: u32,
-    window: u32,
-    tally: Tally,
-}
-
-impl LaneReport {
-    fn of(lane: &Lane) -> Self {
-        Self { pending: u64::from(lane.pending), in_flight: lane.in_flight, window: lane.window(), tally: lane.tally.clone() }
-    }
-}
-
 impl House {
+    /// The configuration in force.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.0.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The registry, for a moment.
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
         self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
@@ -229,129 +222,6 @@ impl House {
         })
         .await
     }
-
-    fn summary(&self, webhook: &Webhook, report: LaneReport) -> WebhookSummary {
-        let spec = &webhook.spec;
-        WebhookSummary {
-            id: spec.id.clone(),
-            title: spec.title.clone(),
-            project: spec.project.to_string(),
-            url: spec.url.to_string(),
-            events: spec.selectors.iter().map(|selector| selector.as_str().to_owned()).collect(),
-            origin: spec.origin,
-            place: spec.place.clone(),
-            pauses: self.registry().pauses(webhook.number),
-            pending: report.pending,
-            in_flight: report.in_flight,
-            window: report.window,
-            delivered: report.tally.delivered,
-            failed_attempts: report.tally.failed_attempts,
-            dropped: report.tally.dropped,
-            trouble: report.tally.trouble,
-        }
-    }
-
-    /// A webhook that is no longer in the configuration, but still has something pending.
-    fn summary_of_orphan(&self, state: &WebhookState, report: LaneReport) -> WebhookSummary {
-        WebhookSummary {
-            id: state.id.clone(),
-            title: "(no longer in the configuration)".into(),
-            project: String::new(),
-            url: String::new(),
-            events: Vec::new(),
-            origin: state.origin,
-            place: None,
-            pauses: state.pauses.clone(),
-            pending: report.pending,
-            in_flight: report.in_flight,
-            window: 0,
-            delivered: report.tally.delivered,
-            failed_attempts: report.tally.failed_attempts,
-            dropped: report.tally.dropped,
-            trouble: report.tally.trouble,
-        }
-    }
-
-    fn summaries(&self, lanes: Vec<(WebhookNumber, LaneReport)>) -> Vec<WebhookSummary> {
-        let mut lanes = lanes.into_iter().collect::<std::collections::HashMap<_, _>>();
-        let (in_force, orphans) = {
-            let registry = self.registry();
-            let orphans = registry.not_in_force().filter(|state| lanes.get(&state.number).is_some_and(|lane| lane.pending > 0));
-            (registry.in_force().cloned().collect::<Vec<_>>(), orphans.cloned().collect::<Vec<_>>())
-        };
-        let mut summaries =
-            in_force.iter().map(|webhook| self.summary(webhook, lanes.remove(&webhook.number).unwrap_or_default())).collect::<Vec<_>>();
-        summaries.extend(orphans.iter().map(|state| self.summary_of_orphan(state, lanes.remove(&state.number).unwrap_or_default())));
-        summaries
-    }
-
-    /// A webhook with its settings; its generated secret the first time, which is written down before it is shown.
-    async fn show_webhook(&self, id: WebhookId) -> Result<WebhookDetail, Refusal> {
-        let webhook = self.find(&id)?;
-        let number = webhook.number;
-        let report = self.ask(move |engine, _, _| engine.lanes().get(number).map(LaneReport::of)).await?;
-        let guard = self.0.changes.lock().await;
-        let unseen = self.registry().state(number).filter(|state| webhook.spec.secret.is_none() && !state.secret_shown).cloned();
-        let mut secret = None;
-        if let Some(mut state) = unseen {
-            secret = state.generated_secret.as_ref().map(|secret| secret.expose_text().to_string());
-            state.secret_shown = true;
-            self.change_state(state).await?;
-        }
-        drop(guard);
-        let spec = &webhook.spec;
-        let attempts_total = spec.schedule.attempts_total();
-        Ok(WebhookDetail {
-            summary: self.summary(&webhook, report.unwrap_or_default()),
-            timeout_ms: spec.timeout_ms,
-            success: spec.success.to_string(),
-            attempts_total,
-            retry_intervals_ms: (1..attempts_total).filter_map(|attempt| spec.schedule.interval_after_ms(attempt)).collect(),
-            max_in_flight: spec.max_in_flight,
-            rate: spec.rate.map(|rate| rate.to_string()),
-            ordered: spec.ordered,
-            headers: spec.headers.iter().map(|(name, _)| name.clone()).collect(),
-            allow_networks: spec.allow_networks.iter().map(ToString::to_string).collect(),
-            secret,
-        })
-    }
-
-    /// Pauses or resumes a webhook.
-    async fn change_pause(&self, id: WebhookId, paused: bool, by: String) -> Result<WebhookSummary, Refusal> {
-        let webhook = self.find(&id)?;
-        let number = webhook.number;
-        let guard = self.0.changes.lock().await;
-        let state = if paused {
-            let pause = Pause { reason: PauseReason::Operator, since: wall_now(), by: by.clone() };
-            self.registry().with_pause(number, pause)
-        } else {
-            if webhook.spec.paused {
-                let place = webhook.spec.place.as_deref().unwrap_or("its definition");
-                return Err(Refusal::Conflict { detail: format!("{id} is paused by {place}; remove `paused = true` there and reload") });
-            }
-            self.registry()
-                .state(number)
-                .filter(|state| !state.pauses.is_empty())
-                .cloned()
-                .map(|state| WebhookState { pauses: Vec::new(), ..state })
-        };
-        if let Some(state) = state {
-            self.change_state(state).await?;
-            tracing::info!(webhook = %id, by, "{}", if paused { "paused" } else { "resumed" });
-        }
-        if !paused {
-            // Also where no pause was written down: what the endpoint said may be on its way to that.
-            self.0.inbox.put(Message::Input(Input::Resumed { webhook: number }));
-        }
-        drop(guard);
-        let report = self.ask(move |engine, _, _| engine.lanes().get(number).map(LaneReport::of)).await?;
-        Ok(self.summary(&webhook, report.unwrap_or_default()))
-    }
-
-    fn find(&self, id: &WebhookId) -> Result<Arc<Webhook>, Refusal> {
-        let found = self.registry().find(id).cloned();
-        found.ok_or_else(|| Refusal::NotFound { detail: format!("there is no webhook {id}; `hookwheel webhooks list` shows them all") })
-    }
 }
 
 /// Does something to its end, also when whoever asked for it goes away meanwhile: what is written down must take effect.
@@ -389,24 +259,52 @@ impl Hallway for House {
         let sizes = tokio::task::spawn_blocking(move || rooms.lists.sizes()).await;
         (status.store.segments, status.store.size_bytes) = sizes.unwrap_or_default();
         status.store.disk = self.disk();
-        status.webhooks = self.summaries(lanes);
+        status.paused = self.registry().sending().cloned();
+        status.webhooks = webhooks::summaries(self, lanes);
         status.webhooks.sort_by_key(|webhook| (webhook.trouble.is_none() && webhook.pauses.is_empty(), std::cmp::Reverse(webhook.pending)));
         Ok(status)
     }
 
-    async fn webhooks(&self) -> Result<Vec<WebhookSummary>, Refusal> {
-        let EngineReport { lanes, .. } = self.engine_report().await?;
-        Ok(self.summaries(lanes))
+    async fn webhooks(&self, query: WebhookQuery) -> Result<WebhookPage, Refusal> {
+        webhooks::list(self, query).await
     }
 
     async fn webhook(&self, id: WebhookId) -> Result<WebhookDetail, Refusal> {
         let house = self.clone();
-        to_the_end(async move { house.show_webhook(id).await }).await
+        to_the_end(async move { webhooks::detail(&house, id).await }).await
     }
 
     async fn set_paused(&self, id: WebhookId, paused: bool, by: String) -> Result<WebhookSummary, Refusal> {
         let house = self.clone();
-        to_the_end(async move { house.change_pause(id, paused, by).await }).await
+        to_the_end(async move { webhooks::set_paused(&house, id, paused, &by).await }).await
+    }
+
+    async fn add_webhook(&self, definition: Definition, by: String) -> Result<WebhookDetail, Refusal> {
+        let house = self.clone();
+        to_the_end(async move { webhooks::add(&house, definition, &by).await }).await
+    }
+
+    async fn edit_webhook(&self, id: WebhookId, patch: Definition, replaces: bool, by: String) -> Result<WebhookDetail, Refusal> {
+        let house = self.clone();
+        to_the_end(async move { webhooks::edit(&house, id, patch, replaces, &by).await }).await
+    }
+
+    async fn remove_webhook(&self, id: WebhookId, by: String) -> Result<WebhookRemoved, Refusal> {
+        let house = self.clone();
+        to_the_end(async move { webhooks::remove(&house, id, &by).await }).await
+    }
+
+    async fn rotate_secret(&self, id: WebhookId, request: RotateRequest, by: String) -> Result<SecretRotated, Refusal> {
+        let house = self.clone();
+        to_the_end(async move { webhooks::rotate_secret(&house, id, request, &by).await }).await
+    }
+
+    async fn test_webhook(&self, id: WebhookId, request: TestRequest) -> Result<TestReport, Refusal> {
+        webhooks::test(self, id, request).await
+    }
+
+    async fn definition(&self, id: WebhookId, with_secret: bool) -> Result<Definition, Refusal> {
+        webhooks::definition(self, &id, with_secret)
     }
 
     async fn deliveries(&self, filter: DeliveryFilter) -> Result<DeliveryPage, Refusal> {
@@ -476,6 +374,29 @@ impl Hallway for House {
 
     async fn blacklist_remove(&self, project: Project, address: Address, by: Remark) -> Result<(), Refusal> {
         super::blacklist::remove(self, project, address, by).await
+    }
+
+    async fn set_sending_paused(&self, paused: bool, by: String) -> Result<Sending, Refusal> {
+        let house = self.clone();
+        to_the_end(async move { controls::set_sending_paused(&house, paused, &by).await }).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenSummary>, Refusal> {
+        Ok(controls::tokens(self))
+    }
+
+    async fn issue_token(&self, new: NewToken, by: String) -> Result<TokenIssued, Refusal> {
+        let house = self.clone();
+        to_the_end(async move { controls::issue_token(&house, new, &by).await }).await
+    }
+
+    async fn revoke_token(&self, name: String, by: String) -> Result<TokenRevoked, Refusal> {
+        let house = self.clone();
+        to_the_end(async move { controls::revoke_token(&house, name, &by).await }).await
+    }
+
+    async fn configuration(&self) -> Result<ConfigReport, Refusal> {
+        Ok(controls::configuration(self))
     }
 
     async fn reload(&self, dry_run: bool, by: String) -> Result<ReloadReport, Refusal> {

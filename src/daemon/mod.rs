@@ -14,6 +14,7 @@
 //! process ends: the next start is the tested way back.
 
 mod blacklist;
+mod controls;
 mod deliveries;
 mod house;
 mod last_good;
@@ -29,6 +30,7 @@ mod retention;
 mod startup;
 mod upkeep;
 mod watchdog;
+mod webhooks;
 mod wheelhouse;
 mod wishes;
 

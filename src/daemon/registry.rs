@@ -1,12 +1,15 @@
-//! Which webhooks there are: their numbers, secrets and pauses, brought together with what the configuration says. It never writes a fact
-//! itself and never knows what is pending.
+//! Which webhooks there are: their numbers, definitions, secrets and pauses, brought together with what the configuration says, and what else operators have set. It never
+//! writes a fact itself and never knows what is pending.
+//!
+//! The file comes first: an id that it names is its own, also where that webhook was the admin socket's until then.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::model::{Origin, Pause, PauseReason, Secret, Webhook, WebhookId, WebhookNumber, WebhookSpec};
-use crate::store::fact::WebhookState;
+use crate::model::{Definition, Origin, Pause, PauseReason, Secret, Webhook, WebhookId, WebhookNumber, WebhookSpec};
+use crate::store::fact::{Fact, WebhookState};
+use crate::store::setting::{IssuedToken, RetiredSecret, Setting};
 use crate::time::UnixMillis;
 
 /// The webhooks, known and in force.
@@ -14,6 +17,13 @@ use crate::time::UnixMillis;
 pub(super) struct Registry {
     states: BTreeMap<WebhookNumber, WebhookState>,
     in_force: BTreeMap<WebhookNumber, Arc<Webhook>>,
+    /// What the webhooks of the admin socket are, and were.
+    definitions: BTreeMap<WebhookNumber, Definition>,
+    retired: BTreeMap<WebhookNumber, RetiredSecret>,
+    /// Webhooks of the admin socket that the configuration does not allow as they are, with the reason.
+    unusable: BTreeMap<WebhookNumber, String>,
+    sending: Option<Pause>,
+    tokens: BTreeMap<String, IssuedToken>,
     configured: UnixMillis,
 }
 
@@ -22,7 +32,9 @@ pub(super) struct Plan {
     /// The registry afterwards.
     pub(super) registry: Registry,
     /// States that are new or changed, to be made durable first.
-    pub(super) states: Vec<WebhookState>,
+    states: Vec<WebhookState>,
+    /// Settings that are changed, to be made durable with them.
+    settings: Vec<Setting>,
     /// Each change, in words; `{pending}` stands for what is pending for the webhook named beside it.
     pub(super) changes: Vec<(Option<WebhookNumber>, String)>,
 }
@@ -30,8 +42,78 @@ pub(super) struct Plan {
 impl Registry {
     /// What the store remembers.
     #[must_use]
-    pub(super) fn new(states: BTreeMap<WebhookNumber, WebhookState>) -> Self {
-        Self { states, in_force: BTreeMap::new(), configured: UnixMillis(0) }
+    pub(super) fn new(states: BTreeMap<WebhookNumber, WebhookState>, settings: Vec<Setting>) -> Self {
+        let mut registry = Self { states, ..Self::default() };
+        settings.into_iter().for_each(|setting| registry.set(setting));
+        registry
+    }
+
+    /// Takes in what is set, or taken away, once it is durable.
+    pub(super) fn set(&mut self, setting: Setting) {
+        match setting {
+            Setting::Definition { webhook, text } => {
+                // A text that is none is as good as an empty definition: the webhook can't be used, and that is told.
+                let definition = text.map(|text| Definition::parse(&text).unwrap_or_default());
+                put_or_remove(&mut self.definitions, webhook, definition);
+            }
+            Setting::RetiredSecret { webhook, secret } => put_or_remove(&mut self.retired, webhook, secret),
+            Setting::Sending(pause) => self.sending = pause,
+            Setting::Token { name, token } => put_or_remove(&mut self.tokens, name, token),
+        }
+    }
+
+    /// Why nothing is sent to anybody.
+    #[must_use]
+    pub(super) fn sending(&self) -> Option<&Pause> {
+        self.sending.as_ref()
+    }
+
+    /// The tokens that the daemon made, by name.
+    #[must_use]
+    pub(super) fn tokens(&self) -> &BTreeMap<String, IssuedToken> {
+        &self.tokens
+    }
+
+    /// What a webhook of the admin socket is, or was before it was removed.
+    #[must_use]
+    pub(super) fn definition(&self, number: WebhookNumber) -> Option<&Definition> {
+        self.definitions.get(&number)
+    }
+
+    /// Why a webhook of the admin socket can't be used.
+    #[must_use]
+    pub(super) fn unusable(&self, number: WebhookNumber) -> Option<&str> {
+        self.unusable.get(&number).map(String::as_str)
+    }
+
+    /// Until when the secret before the present one signs, too.
+    #[must_use]
+    pub(super) fn old_secret_until(&self, number: WebhookNumber) -> Option<UnixMillis> {
+        self.retired.get(&number).map(|retired| retired.until)
+    }
+
+    /// Webhooks whose old secret has signed for long enough.
+    #[must_use]
+    pub(super) fn expired_secrets(&self, now: UnixMillis) -> Vec<WebhookNumber> {
+        self.retired.iter().filter(|(_, retired)| retired.until <= now).map(|(number, _)| *number).collect()
+    }
+
+    /// The webhook with that id that was not removed, in force or not.
+    #[must_use]
+    pub(super) fn alive(&self, id: &WebhookId) -> Option<&WebhookState> {
+        self.states.values().find(|state| state.id == *id && state.removed.is_none())
+    }
+
+    /// The number for the next new webhook.
+    #[must_use]
+    pub(super) fn next_number(&self) -> WebhookNumber {
+        WebhookNumber(self.states.last_key_value().map_or(1, |(number, _)| number.0 + 1))
+    }
+
+    /// Webhooks of the admin socket that were not removed.
+    #[must_use]
+    pub(super) fn of_admin(&self) -> usize {
+        self.states.values().filter(|state| state.origin == Origin::Admin && state.removed.is_none()).count()
     }
 
     /// Every webhook in force.
@@ -63,7 +145,7 @@ impl Registry {
         self.states.get(&number)
     }
 
-    /// States that are not in force: orphaned, or removed and still being cancelled.
+    /// States that are not in force: orphaned, not usable, or removed and perhaps still being cancelled.
     pub(super) fn not_in_force(&self) -> impl Iterator<Item = &WebhookState> {
         self.states.values().filter(|state| !self.in_force.contains_key(&state.number))
     }
@@ -73,6 +155,11 @@ impl Registry {
     pub(super) fn expired_orphans(&self, now: UnixMillis, grace_ms: u64) -> Vec<WebhookState> {
         let is_expired = |pause: &Pause| pause.reason == PauseReason::Orphaned && now.since_ms(pause.since) >= grace_ms;
         self.not_in_force().filter(|state| state.removed.is_none() && state.pauses.iter().any(is_expired)).cloned().collect()
+    }
+
+    /// The definitions in the file are those of this moment.
+    pub(super) fn configured_at(&mut self, now: UnixMillis) {
+        self.configured = now;
     }
 
     /// Replaces a state, once it is durable.
@@ -112,8 +199,8 @@ impl Registry {
     /// # Errors
     /// Those of `make_secret`.
     pub(super) fn plan<E>(&self, config: &Config, now: UnixMillis, mut make_secret: impl FnMut() -> Result<Secret, E>) -> Result<Plan, E> {
-        let mut plan = Plan { registry: Self { configured: now, ..self.clone() }, states: Vec::new(), changes: Vec::new() };
-        plan.registry.in_force.clear();
+        let registry = Self { in_force: BTreeMap::new(), unusable: BTreeMap::new(), ..self.clone() };
+        let mut plan = Plan { registry, states: Vec::new(), settings: Vec::new(), changes: Vec::new() };
         let alive = self.states.values().filter(|state| state.removed.is_none()).map(|state| (state.id.clone(), state.number));
         let numbers = alive.collect::<HashMap<_, _>>();
         for spec in &config.webhooks {
@@ -122,17 +209,34 @@ impl Registry {
                 None => plan.added(spec),
             };
             let state = plan.with_secret(state, spec, &mut make_secret)?;
-            plan.take(self, &state, spec);
+            plan.take(self, &state, spec, now);
         }
+        plan.take_those_of_admin(self, config, now);
         plan.orphan_the_rest(now);
         Ok(plan)
     }
 }
 
 impl Plan {
+    /// What is to be made durable before the plan is in force.
+    #[must_use]
+    pub(super) fn facts(&self) -> Vec<Fact> {
+        let states = self.states.iter().cloned().map(Fact::Webhook);
+        states.chain(self.settings.iter().cloned().map(Fact::Setting)).collect()
+    }
+
+    /// Webhooks of the admin socket that the configuration does not allow as they are, a sentence each.
+    #[must_use]
+    pub(super) fn unusable(&self) -> Vec<String> {
+        let sentence = |(number, why): (&WebhookNumber, &String)| {
+            let id = self.registry.id_of(*number).map_or("", WebhookId::as_str);
+            format!("the webhook {id} of the admin socket is not possible under this configuration: {why}")
+        };
+        self.registry.unusable.iter().map(sentence).collect()
+    }
+
     fn added(&mut self, spec: &WebhookSpec) -> WebhookState {
-        let next = self.registry.states.last_key_value().map_or(1, |(number, _)| number.0 + 1);
-        let number = WebhookNumber(next);
+        let number = self.registry.next_number();
         self.changes.push((None, format!("added {} ({})", spec.id, spec.title)));
         let state = WebhookState {
             number,
@@ -155,6 +259,19 @@ impl Plan {
             self.changes.push((Some(state.number), format!("restored {}: its {{pending}} pending deliveries go on", spec.id)));
             self.change(state.clone());
         }
+        if state.origin == Origin::Admin {
+            state.origin = Origin::File;
+            let place = spec.place.as_deref().unwrap_or("the file");
+            let words = format!(
+                "taken over {}: {place} defines it from now on, the admin socket no more; its {{pending}} pending deliveries go on",
+                spec.id
+            );
+            self.changes.push((Some(state.number), words));
+            self.change(state.clone());
+            let setting = Setting::Definition { webhook: state.number, text: None };
+            self.registry.set(setting.clone());
+            self.settings.push(setting);
+        }
         state
     }
 
@@ -172,8 +289,21 @@ impl Plan {
         Ok(state)
     }
 
-    fn take(&mut self, before: &Registry, state: &WebhookState, spec: &WebhookSpec) {
-        let secrets = spec.secret.iter().chain(&state.generated_secret).take(1).cloned().collect();
+    fn take_those_of_admin(&mut self, before: &Registry, config: &Config, now: UnixMillis) {
+        let theirs = |state: &&WebhookState| state.origin == Origin::Admin && state.removed.is_none();
+        for state in self.registry.states.values().filter(theirs).cloned().collect::<Vec<_>>() {
+            let definition = self.registry.definitions.get(&state.number).cloned().unwrap_or_default();
+            match config.webhook(&definition) {
+                Ok(spec) => self.take(before, &state, &spec, now),
+                Err(mistakes) => drop(self.registry.unusable.insert(state.number, mistakes.join("; "))),
+            }
+        }
+    }
+
+    fn take(&mut self, before: &Registry, state: &WebhookState, spec: &WebhookSpec, now: UnixMillis) {
+        let mut secrets = spec.secret.iter().chain(&state.generated_secret).take(1).cloned().collect::<Vec<_>>();
+        let retired = self.registry.retired.get(&state.number).filter(|retired| spec.secret.is_none() && retired.until > now);
+        secrets.extend(retired.map(|retired| retired.secret.clone()));
         let webhook = Webhook { number: state.number, spec: spec.clone(), secrets };
         if let Some(old) = before.in_force.get(&state.number)
             && let Some(differences) = differences(&old.spec, spec)
@@ -200,6 +330,13 @@ impl Plan {
         self.registry.put(state.clone());
         self.states.retain(|other| other.number != state.number);
         self.states.push(state);
+    }
+}
+
+fn put_or_remove<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => drop(map.insert(key, value)),
+        None => drop(map.remove(&key)),
     }
 }
 
@@ -235,90 +372,4 @@ fn differences(old: &WebhookSpec, new: &WebhookSpec) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::config::Environment;
-
-    const NOW: UnixMillis = UnixMillis(1_795_428_000_000);
-
-    fn config(webhooks: &[(&str, &str)]) -> Config {
-        let section = |(id, more): &(&str, &str)| {
-            format!(
-                "[[webhook]]\nid = \"{id}\"\ntitle = \"{id}\"\nproject = \"shop.example.com\"\nurl = \"https://x.example/\"\nevents = [\"*\"]\n{more}\n"
-            )
-        };
-        let text = webhooks.iter().map(section).collect::<String>();
-        Config::parse(Path::new("webhooks.toml"), &text, &Environment::default()).unwrap()
-    }
-
-    fn planned(registry: &Registry, webhooks: &[(&str, &str)], now: UnixMillis) -> Plan {
-        registry.plan(&config(webhooks), now, || Secret::from_bytes(vec![9; 32])).unwrap()
-    }
-
-    fn words(plan: &Plan) -> Vec<&str> {
-        plan.changes.iter().map(|(_, words)| words.as_str()).collect()
-    }
-
-    fn id(text: &str) -> WebhookId {
-        WebhookId::parse(text).unwrap()
-    }
-
-    #[test]
-    fn each_new_id_gets_a_number_and_a_secret_and_keeps_both() {
-        let first = planned(&Registry::default(), &[("a", ""), ("b", "secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"")], NOW);
-        assert_eq!(words(&first), ["added a (a)", "added b (b)"]);
-        let secret_of = |plan: &Plan, name| plan.registry.find(&id(name)).unwrap().secrets.clone();
-        assert_eq!(secret_of(&first, "a"), [Secret::from_bytes(vec![9; 32]).unwrap()]);
-        assert_eq!(secret_of(&first, "b")[0].expose_bytes().len(), 24);
-        assert_eq!(first.states.iter().map(|state| state.number.0).collect::<Vec<_>>(), [1, 2]);
-        let again = planned(&first.registry, &[("b", "secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\""), ("a", "")], NOW);
-        assert!(again.states.is_empty() && again.changes.is_empty());
-        assert_eq!(again.registry.find(&id("a")).unwrap().number, WebhookNumber(1));
-    }
-
-    #[test]
-    fn a_webhook_gone_from_the_file_is_orphaned_restored_or_in_the_end_removed() {
-        let first = planned(&Registry::default(), &[("a", ""), ("b", "")], NOW).registry;
-        let gone = planned(&first, &[("b", "")], NOW.plus_ms(5));
-        assert!(words(&gone)[0].starts_with("orphaned a: its {pending} pending"));
-        let number = WebhookNumber(1);
-        assert!(gone.registry.is_paused(number) && gone.registry.find(&id("a")).is_none());
-        assert!(planned(&gone.registry, &[("b", "")], NOW.plus_ms(9)).states.is_empty(), "it is orphaned once");
-        assert!(gone.registry.expired_orphans(NOW.plus_ms(104), 100).is_empty());
-        assert_eq!(gone.registry.expired_orphans(NOW.plus_ms(105), 100)[0].number, number);
-        let back = planned(&gone.registry, &[("a", ""), ("b", "")], NOW.plus_ms(50));
-        assert!(words(&back)[0].starts_with("restored a"));
-        assert!(!back.registry.is_paused(number));
-        let mut removed = gone.registry;
-        let state = removed.state(number).unwrap().clone();
-        removed.put(WebhookState { removed: Some(NOW), ..state });
-        let anew = planned(&removed, &[("a", ""), ("b", "")], NOW.plus_ms(200));
-        assert_eq!(
-            anew.registry.find(&id("a")).unwrap().number,
-            WebhookNumber(3),
-            "a removed one's deliveries must not come to life again"
-        );
-        assert_eq!(anew.registry.numbers_of(&id("a")).len(), 2);
-    }
-
-    #[test]
-    fn changes_are_named_and_secrets_are_not_shown() {
-        let first = planned(&Registry::default(), &[("a", "secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"")], NOW).registry;
-        let plan = planned(&first, &[("a", "max_in_flight = 3\nsecret = \"whsec_plJ3nmyCDGBKInavdOK15jsl9vmTvYpF\"")], NOW);
-        assert_eq!(words(&plan), ["changed a: max_in_flight from 10 to 3; secret"]);
-    }
-
-    #[test]
-    fn pauses_come_from_the_file_and_from_the_store_and_each_reason_once() {
-        let first = planned(&Registry::default(), &[("a", "paused = true")], NOW).registry;
-        let number = WebhookNumber(1);
-        assert_eq!(first.pauses(number)[0].reason, PauseReason::Configured);
-        let gone = Pause { reason: PauseReason::Gone, since: NOW, by: "receiver".into() };
-        let mut second = first.clone();
-        second.put(first.with_pause(number, gone.clone()).unwrap());
-        assert_eq!(second.pauses(number).len(), 2);
-        assert!(second.with_pause(number, gone).is_none());
-    }
-}
+mod tests;

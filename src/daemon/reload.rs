@@ -5,12 +5,13 @@ use std::sync::{Arc, PoisonError};
 use super::house::House;
 use super::last_good;
 use super::registry::{Plan, Registry};
+use super::webhooks;
 use super::wheelhouse::Message;
-use crate::config::{Config, Mistakes};
+use crate::config::Config;
 use crate::dispatch::DispatchSettings;
 use crate::engine::{Configuration, Input};
-use crate::model::Secret;
 use crate::model::report::ReloadReport;
+use crate::model::{Secret, Token};
 use crate::server::hallway::{DoorSettings, Refusal};
 use crate::store::fact::{Fact, WebhookState};
 use crate::time::wall_now;
@@ -21,26 +22,31 @@ use crate::time::wall_now;
 /// [`Refusal`] when the daemon is ending or its store fails.
 pub(super) async fn reload(house: &House, dry_run: bool, by: &str) -> Result<ReloadReport, Refusal> {
     let _one_at_a_time = house.0.changes.lock().await;
-    let old = Arc::clone(&house.0.config.read().unwrap_or_else(PoisonError::into_inner));
+    let old = house.config();
     let (path, environment) = (old.path.clone(), house.0.environment.clone());
     let loaded = tokio::task::spawn_blocking(move || Config::load(&path, &environment)).await;
     let config = match loaded.map_err(|_| Refusal::Unavailable { detail: "reading the configuration failed".into() })? {
         Ok(config) => config,
-        Err(mistakes) => return Ok(refused(house, dry_run, &mistakes)),
+        Err(mistakes) => return Ok(refused(house, dry_run, mistakes.to_string().lines().map(str::to_owned).collect())),
     };
     let now = house.0.clock.now();
-    let plan = house.registry().plan(&config, now, fresh_secret).map_err(|detail| Refusal::Unavailable { detail })?;
+    let mut plan = house.registry().plan(&config, now, fresh_secret).map_err(|detail| Refusal::Unavailable { detail })?;
+    plan.registry.configured_at(now);
+    let unusable = plan.unusable();
+    if !unusable.is_empty() {
+        return Ok(refused(house, dry_run, unusable));
+    }
     let mut changes = words(house, &plan).await?;
     changes.extend(settings_changes(&old, &config, &house.0.started_with));
     let report = ReloadReport { dry_run, changes, errors: Vec::new() };
     if dry_run {
         return Ok(report);
     }
-    let Plan { registry, states, .. } = plan;
-    if !states.is_empty() {
-        house.commit(states.into_iter().map(Fact::Webhook).collect()).await?;
+    let facts = plan.facts();
+    if !facts.is_empty() {
+        house.commit(facts).await?;
     }
-    put_in_force(house, config, registry);
+    put_in_force(house, config, plan.registry);
     tracing::info!(by, changes = report.changes.len(), "the configuration was reloaded");
     for change in &report.changes {
         tracing::info!("{change}");
@@ -48,8 +54,7 @@ pub(super) async fn reload(house: &House, dry_run: bool, by: &str) -> Result<Rel
     Ok(report)
 }
 
-fn refused(house: &House, dry_run: bool, mistakes: &Mistakes) -> ReloadReport {
-    let errors = mistakes.to_string().lines().map(str::to_owned).collect::<Vec<_>>();
+fn refused(house: &House, dry_run: bool, errors: Vec<String>) -> ReloadReport {
     if !dry_run {
         let mut status = house.0.configuration.lock().unwrap_or_else(PoisonError::into_inner);
         status.last_reload_successful = false;
@@ -63,17 +68,22 @@ fn refused(house: &House, dry_run: bool, mistakes: &Mistakes) -> ReloadReport {
 }
 
 fn put_in_force(house: &House, config: Config, registry: Registry) {
-    let input = Input::Configured(engine_configuration(&config, &registry));
-    house.0.sandboxes.follow(registry.in_force().map(AsRef::as_ref));
-    *house.registry() = registry;
-    house.0.inbox.put(Message::Input(input));
+    take_effect(house, &config, registry);
     house.0.inbox.put(Message::SetIdempotencyWindow(config.ingest.idempotency_ms));
-    *house.0.doors.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(door_settings(&config));
     house.0.dispatcher.reconfigure(dispatch_settings(&config, house.0.listen));
     last_good::remember(&house.0.data_dir, &config);
     let mut status = house.0.configuration.lock().unwrap_or_else(PoisonError::into_inner);
     (status.last_reload_successful, status.last_error, status.loaded) = (true, None, wall_now());
     *house.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+}
+
+/// Puts a registry in force whose facts are durable.
+pub(super) fn take_effect(house: &House, config: &Config, registry: Registry) {
+    let input = Input::Configured(engine_configuration(config, &registry));
+    house.0.sandboxes.follow(registry.in_force().map(AsRef::as_ref));
+    *house.0.doors.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(door_settings(config, &registry));
+    *house.registry() = registry;
+    house.0.inbox.put(Message::Input(input));
 }
 
 /// The plan's changes with the number of pending deliveries that each touches.
@@ -111,11 +121,17 @@ fn settings_changes(old: &Config, new: &Config, started: &Config) -> Vec<String>
         ("[history]", old.history != new.history),
         ("[egress]", old.egress != new.egress),
         ("[delivery] orphan_grace", old.orphan_grace_ms != new.orphan_grace_ms),
-        ("[[token]]", old.tokens != new.tokens),
+        ("[[token]]", !same_tokens(&old.tokens, &new.tokens)),
         ("[[event_type]]", old.catalog.types() != new.catalog.types()),
     ];
     changes.extend(live.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| format!("{key} changed")));
     changes
+}
+
+/// Whether these are the same tokens, wherever they stand.
+fn same_tokens(old: &[Token], new: &[Token]) -> bool {
+    let of = |token: &Token| (token.name.clone(), token.sha256, token.scope.clone());
+    old.iter().map(of).eq(new.iter().map(of))
 }
 
 /// What the engine needs of a configuration.
@@ -132,10 +148,12 @@ pub(super) fn engine_configuration(config: &Config, registry: &Registry) -> Conf
 
 /// What the front doors need of a configuration.
 #[must_use]
-pub(super) fn door_settings(config: &Config) -> DoorSettings {
+pub(super) fn door_settings(config: &Config, registry: &Registry) -> DoorSettings {
+    let issued = registry.tokens().iter();
+    let issued = issued.map(|(name, token)| Token { name: name.clone(), sha256: token.sha256, scope: token.scope.clone(), place: None });
     DoorSettings {
         catalog: Arc::new(config.catalog.clone()),
-        tokens: config.tokens.as_slice().into(),
+        tokens: config.tokens.iter().cloned().chain(issued).collect(),
         max_event_size: config.limits.max_event_size,
     }
 }
@@ -163,13 +181,13 @@ pub(super) fn fresh_secret() -> Result<Secret, String> {
 pub(super) async fn remove_expired_orphans(house: &House) -> Result<(), Refusal> {
     let _one_at_a_time = house.0.changes.lock().await;
     let now = house.0.clock.now();
-    let grace_ms = house.0.config.read().unwrap_or_else(PoisonError::into_inner).orphan_grace_ms;
+    let grace_ms = house.config().orphan_grace_ms;
     let expired = house.registry().expired_orphans(now, grace_ms);
     for state in expired {
         let state = WebhookState { removed: Some(now), ..state };
         tracing::warn!(webhook = %state.id, "gone from the configuration for longer than orphan_grace: its pending deliveries are cancelled");
         house.commit(vec![Fact::Webhook(state.clone())]).await?;
-        let by = format!("configuration: {} was gone for longer than orphan_grace", state.id);
+        let by = webhooks::removal_by(&state);
         house.0.inbox.put(Message::Input(Input::Removed { webhook: state.number, by }));
         house.registry().put(state);
     }

@@ -24,7 +24,7 @@ use super::outbound::Outbound;
 use super::registry::{Plan, Registry};
 use super::watchdog::Watchdog;
 use super::wheelhouse::{Inbox, Message, Wheelhouse};
-use super::{DaemonError, Event, Running, notify, reload, retention, upkeep, write_pause};
+use super::{DaemonError, Event, Running, notify, reload, retention, upkeep, webhooks, write_pause};
 use crate::config::{Config, Environment, Mistakes};
 use crate::dispatch::Dispatcher;
 use crate::engine::pending::Entry;
@@ -38,7 +38,6 @@ use crate::server::{self, doors, metrics::Metrics};
 use crate::store::ballast::Ballast;
 use crate::store::blacklist::Blacklist;
 use crate::store::data_dir::DataDir;
-use crate::store::fact::Fact;
 use crate::store::journal::JournalOptions;
 use crate::store::journal::medium::RealMedium;
 use crate::store::journal::reader::JournalReader;
@@ -165,10 +164,11 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
         inbox,
         ingest_permits: Arc::new(Semaphore::new(limits::INGEST_PERMITS)),
         operator_permits: Arc::new(Semaphore::new(limits::OPERATOR_PERMITS)),
-        registry: Mutex::new(registry),
+        trial_permits: Arc::new(Semaphore::new(limits::TRIALS_MAX)),
         changes: tokio::sync::Mutex::new(()),
         reopening: tokio::sync::Mutex::new(()),
-        doors: RwLock::new(Arc::new(reload::door_settings(&config))),
+        doors: RwLock::new(Arc::new(reload::door_settings(&config, &registry))),
+        registry: Mutex::new(registry),
         admin_socket,
         data_dir: config.server.data_dir.clone(),
         config: RwLock::new(Arc::clone(&config)),
@@ -259,9 +259,15 @@ fn open_sandboxes(config: &Config, listen: SocketAddr, registry: &Registry) -> R
 
 /// Brings the webhooks that the store knows together with those that the configuration names, durably.
 fn register(store: &mut Store, config: &Config, clock: &ScheduleClock) -> Result<Registry, DaemonError> {
-    let known = Registry::new(std::mem::take(&mut store.webhooks));
-    let Plan { registry, states, changes } = known.plan(config, clock.now(), reload::fresh_secret).map_err(DaemonError::Failed)?;
-    let facts = states.into_iter().map(Fact::Webhook).collect::<Vec<_>>();
+    let known = Registry::new(std::mem::take(&mut store.webhooks), std::mem::take(&mut store.settings));
+    let mut plan = known.plan(config, clock.now(), reload::fresh_secret).map_err(DaemonError::Failed)?;
+    plan.registry.configured_at(clock.now());
+    // A start does not fail by it: everything else is delivered, and what is pending for these waits.
+    for sentence in plan.unusable() {
+        tracing::error!("{sentence}. It takes nothing and its deliveries wait; `hookwheel webhooks edit` mends it");
+    }
+    let facts = plan.facts();
+    let Plan { registry, changes, .. } = plan;
     for chunk in facts.chunks(limits::BULK_SLICE_KEYS) {
         let places = store.journal.append(chunk).map_err(DaemonError::failed)?;
         store.journal.sync().map_err(DaemonError::failed)?;
@@ -285,6 +291,7 @@ fn load(store: &Store, config: &Config, registry: &Registry, clock: ScheduleCloc
     let mut engine = Engine::new(now);
     let mut effects = Vec::new();
     engine.handle(now, Input::Configured(reload::engine_configuration(config, registry)), &mut effects);
+    engine.handle(now, Input::SendingPaused(registry.sending().is_some()), &mut effects);
     let ordered = registry.in_force().filter(|webhook| webhook.spec.ordered).map(|webhook| webhook.number).collect::<HashSet<_>>();
     let (mut entries, mut entries_in_order) = (Vec::with_capacity(CHUNK), Vec::new());
     let result = recovery::read_queue(store.view.table().as_ref(), |pending| {
@@ -306,7 +313,7 @@ fn load(store: &Store, config: &Config, registry: &Registry, clock: ScheduleCloc
     entries_in_order.sort_by_key(|entry| entry.key.sequence);
     engine.handle(now, Input::Loaded(entries_in_order), &mut effects);
     for state in registry.not_in_force().filter(|state| state.removed.is_some()) {
-        let by = format!("configuration: {} was gone for longer than orphan_grace", state.id);
+        let by = webhooks::removal_by(state);
         engine.handle(now, Input::Removed { webhook: state.number, by }, &mut effects);
     }
     tracing::info!(pending = engine.pending().len(), "the queue is loaded");
@@ -387,6 +394,9 @@ async fn watch_orphans(house: House) {
         tokio::time::sleep(Duration::from_millis(limits::ORPHANS_EVERY_MS)).await;
         if let Err(refusal) = reload::remove_expired_orphans(&house).await {
             tracing::debug!(?refusal, "orphans could not be looked after");
+        }
+        if let Err(refusal) = webhooks::retire_secrets(&house).await {
+            tracing::debug!(?refusal, "old secrets could not be looked after");
         }
     }
 }

@@ -110,6 +110,15 @@ impl Connector {
         Ok(Stream { io: Io::Tls(Box::new(TokioIo::new(stream))), facts, _guard: guard })
     }
 
+    /// Resolves a URL's host and judges what is found, without dialling it.
+    pub(super) async fn judge(&self, url: &url::Url) -> Result<(), ConnectError> {
+        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let port = url.port_or_known_default().unwrap_or(80);
+        let addresses = self.names.get().addresses(host).await?;
+        let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect::<Vec<_>>();
+        self.vet(host, &addresses).map(drop)
+    }
+
     async fn resolve(&self, host: &str, port: u16, progress: &Progress) -> Result<Vec<SocketAddr>, ConnectError> {
         let stopwatch = Stopwatch::start();
         let result = self.names.get().addresses(host).await;

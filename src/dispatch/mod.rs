@@ -12,6 +12,7 @@
 
 pub mod address;
 pub mod connect;
+pub mod observe;
 pub mod outcome;
 pub mod progress;
 pub mod request;
@@ -35,6 +36,7 @@ use ipnet::IpNet;
 use rustls::{ClientConfig, RootCertStore};
 
 use self::connect::Connector;
+use self::observe::{Exchange, Observer};
 use self::progress::{ConnectionFacts, PROGRESS, Progress};
 use self::resolve::{CurrentNames, Names};
 use crate::limits;
@@ -158,10 +160,34 @@ impl Dispatcher {
     /// Dropping the future ends the attempt.
     pub async fn attempt(&self, job: Job) -> Outcome {
         let dispatcher = self.clone();
-        caught(async move { dispatcher.attempt_now(&job).await }).await
+        caught(async move { dispatcher.attempt_now(&job, None).await }).await
     }
 
-    async fn attempt_now(&self, job: &Job) -> Outcome {
+    /// Makes one attempt as [`Dispatcher::attempt`] does, and gives back the whole exchange besides its outcome.
+    pub async fn attempt_seen(&self, job: Job) -> (Outcome, Exchange) {
+        let (dispatcher, observer) = (self.clone(), Arc::new(Observer::default()));
+        let seeing = Arc::clone(&observer);
+        let outcome = caught(async move { dispatcher.attempt_now(&job, Some(&seeing)).await }).await;
+        (outcome, observer.seen())
+    }
+
+    /// What stands against dialling a webhook's URL, as far as it can be told now: `Err` when every address of its host would be refused, a remark when
+    /// that can't be told. The judgement that counts falls when it is dialled.
+    ///
+    /// # Errors
+    /// The sentence that every attempt would end with.
+    pub async fn judge_ahead(&self, spec: &WebhookSpec) -> Result<Option<String>, String> {
+        let connector = self.connector(spec, &self.pools());
+        let judged = tokio::time::timeout(Duration::from_millis(limits::JUDGE_AHEAD_MS), connector.judge(&spec.url)).await;
+        match judged {
+            Ok(Ok(())) => Ok(None),
+            Ok(Err(error)) if error.class.blocked_reason().is_some() => Err(error.sentence),
+            Ok(Err(error)) => Ok(Some(error.sentence)),
+            Err(_) => Ok(Some(format!("the name {} could not be resolved in time", spec.url.host_str().unwrap_or_default()))),
+        }
+    }
+
+    async fn attempt_now(&self, job: &Job, observer: Option<&Observer>) -> Outcome {
         let spec = &job.webhook.spec;
         let progress = Arc::new(Progress::start(spec.timeout_ms));
         let prepared = self.client_for(spec).and_then(|client| Ok((client, request::build(job)?)));
@@ -169,8 +195,11 @@ impl Dispatcher {
             Ok(prepared) => prepared,
             Err(sentence) => return Outcome::new(OutcomeClass::UrlRefused, sentence),
         };
+        if let Some(observer) = observer {
+            observer.sends(&request);
+        }
         let captured = capture_connection(&mut request);
-        let exchange = PROGRESS.scope(Arc::clone(&progress), exchange(&client, request, spec, &progress));
+        let exchange = PROGRESS.scope(Arc::clone(&progress), exchange(&client, request, spec, &progress, observer));
         let result = tokio::time::timeout(Duration::from_millis(spec.timeout_ms), exchange).await;
         let connection = connection_of(&captured).filter(|_| !matches!(&result, Ok(Err(error)) if error.is_connect()));
         let mut outcome = match result {
@@ -195,7 +224,7 @@ impl Dispatcher {
             // Idle connections to very many endpoints: whatever is not in use goes.
             pools.clear();
         }
-        let to_sandbox = scheme == "http" && SandboxToken::of_path(spec.url.path()).is_some();
+        let to_sandbox = is_sandbox(spec);
         let known = if to_sandbox { &pools.to_sandboxes } else { &pools.by_policy };
         if let Some(client) = known.get(allow_networks) {
             return Ok(client.clone());
@@ -203,23 +232,32 @@ impl Dispatcher {
         if known.len() >= limits::EGRESS_POLICIES_MAX {
             pools.clear();
         }
-        let client = client(Connector {
-            names: pools.names.clone(),
-            tls: Arc::clone(&self.shared.tls),
-            has_roots: self.shared.has_roots,
-            allow_networks: Arc::from(allow_networks),
-            own_listeners: Arc::from(pools.settings.own_listeners.as_slice()),
-            to_sandbox,
-            open: Arc::clone(&self.shared.open),
-        });
+        let client = client(self.connector(spec, &pools));
         let known = if to_sandbox { &mut pools.to_sandboxes } else { &mut pools.by_policy };
         known.insert(allow_networks.to_vec(), client.clone());
         Ok(client)
     }
 
+    fn connector(&self, spec: &WebhookSpec, pools: &Pools) -> Connector {
+        Connector {
+            names: pools.names.clone(),
+            tls: Arc::clone(&self.shared.tls),
+            has_roots: self.shared.has_roots,
+            allow_networks: Arc::from(spec.allow_networks.as_slice()),
+            own_listeners: Arc::from(pools.settings.own_listeners.as_slice()),
+            to_sandbox: is_sandbox(spec),
+            open: Arc::clone(&self.shared.open),
+        }
+    }
+
     fn pools(&self) -> std::sync::MutexGuard<'_, Pools> {
         self.shared.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a URL leads to a sandbox of this or another hookwheel.
+fn is_sandbox(spec: &WebhookSpec) -> bool {
+    spec.url.scheme() == "http" && SandboxToken::of_path(spec.url.path()).is_some()
 }
 
 /// Runs an attempt in a task of its own, so that a panic ends that task alone.
@@ -247,8 +285,12 @@ async fn exchange(
     request: Request<Full<Bytes>>,
     spec: &WebhookSpec,
     progress: &Progress,
+    observer: Option<&Observer>,
 ) -> Result<Outcome, hyper_util::client::legacy::Error> {
     let mut response = client.request(request).await?;
+    if let Some(observer) = observer {
+        observer.receives(&response);
+    }
     let status = response.status().as_u16();
     progress.answered(status);
     Ok(match read_body(&mut response, progress).await {

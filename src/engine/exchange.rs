@@ -90,6 +90,8 @@ pub enum Input {
     Reopened(Vec<Entry>),
     /// The events of these deliveries lie elsewhere from now on, durably; those that ended meanwhile are passed over.
     Carried(Vec<(DeliveryKey, Locator)>),
+    /// Whether sending is paused as a whole, by hand: events are still accepted, and what comes due waits.
+    SendingPaused(bool),
     /// The daemon is ending: nothing new is accepted or sent.
     DrainBegan,
 }

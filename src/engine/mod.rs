@@ -56,6 +56,7 @@ pub struct Engine {
     unsynced: usize,
     publications: usize,
     draining: bool,
+    sending_paused: bool,
     more_due: bool,
 }
 
@@ -90,6 +91,7 @@ impl Engine {
             unsynced: 0,
             publications: 0,
             draining: false,
+            sending_paused: false,
             more_due: false,
         }
     }
@@ -113,6 +115,7 @@ impl Engine {
             Input::ReopenWanted { ticket, keys } => self.reopen_wanted(ticket, &keys, effects),
             Input::Reopened(entries) => self.reopened(entries, now),
             Input::Carried(moved) => self.carried(&moved),
+            Input::SendingPaused(paused) => self.sending_paused = paused,
             Input::DrainBegan => self.draining = true,
         }
         self.advance(now);
@@ -178,9 +181,12 @@ impl Engine {
         self.wheel.earliest_due(&self.pending)
     }
 
-    /// For how many milliseconds the delivery that is due longest has been due; paused webhooks aside.
+    /// For how many milliseconds the delivery that is due longest has been due; what is paused aside.
     #[must_use]
     pub fn oldest_due_age_ms(&self, now: UnixMillis) -> u64 {
+        if self.sending_paused {
+            return 0;
+        }
         let dues = self.lanes.iter().filter(|(_, lane)| !lane.paused && !lane.gone).filter_map(|(_, lane)| lane.oldest_due(&self.pending));
         dues.min().map_or(0, |due| now.since_ms(due))
     }
@@ -413,20 +419,21 @@ impl Engine {
             return;
         }
         let prompt = self.lanes.push(&mut self.pending, node, now);
-        self.pending.set_prompt(node, prompt);
+        self.pending.set_prompt(node, prompt && !self.sending_paused);
     }
 
     fn advance(&mut self, now: UnixMillis) {
-        let Self { pending, wheel, lanes, .. } = self;
+        let Self { pending, wheel, lanes, sending_paused, .. } = self;
         self.more_due = wheel.advance(pending, now, limits::DUE_PER_CALL_MAX, |pending, node| {
             let prompt = lanes.came_due(pending, node, now);
-            pending.set_prompt(node, prompt);
+            pending.set_prompt(node, prompt && !*sending_paused);
         });
         self.lanes.wake_throttled(now);
     }
 
     fn send(&mut self, now: UnixMillis, effects: &mut Vec<Effect>) {
         while !self.draining
+            && !self.sending_paused
             && self.in_flight < self.limits.max_in_flight
             && self.in_flight as usize + self.unsynced < limits::OUTCOME_CREDITS
         {

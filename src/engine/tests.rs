@@ -320,6 +320,19 @@ fn a_webhook_that_left_the_configuration_is_sent_nothing_even_when_it_is_resumed
 }
 
 #[test]
+fn while_sending_is_paused_events_are_accepted_nothing_is_sent_and_nobody_counts_as_late() {
+    let mut world = World::new(vec![webhook(1), webhook(2)], success);
+    world.input(Input::SendingPaused(true));
+    world.publish(3);
+    let later = START.plus_ms(60_000);
+    world.run_until(later);
+    assert_eq!((world.sent_to(1), world.engine.pending().len(), world.engine.oldest_due_age_ms(later)), (0, 6, 0));
+    world.input(Input::SendingPaused(false));
+    world.run_until(later.plus_ms(1000));
+    assert_eq!((world.sent_to(1), world.sent_to(2), world.engine.pending().len()), (3, 3, 0));
+}
+
+#[test]
 fn what_was_under_way_to_the_store_when_its_webhook_was_removed_is_cancelled_too() {
     let mut world = World::new(vec![webhook(1), webhook(2)], success);
     let mut effects = Vec::new();

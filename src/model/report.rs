@@ -2,8 +2,10 @@
 //! but the one that is shown once.
 
 mod bulk;
+mod controls;
 mod history;
 mod operations;
+mod webhook;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +15,12 @@ pub use self::history::{
 };
 pub use self::operations::{BackupReport, Damage, MissingFacts, Progress, RestoreReport, VerifyReport};
 
-use super::{
-    Address, DeliveryId, DeliveryState, EventId, EventTypeName, Moment, Origin, OutcomeClass, Pause, PhaseTimes, Project, WebhookId,
+pub use self::controls::{ConfigReport, ConfigValue, NewToken, Sending, TokenIssued, TokenRevoked, TokenSummary};
+pub use self::webhook::{
+    ReceivedResponse, RotateRequest, SecretRotated, SentRequest, TestReport, TestRequest, WebhookDetail, WebhookPage, WebhookQuery,
+    WebhookRemoved, WebhookSettings, WebhookSummary,
 };
+use super::{Address, DeliveryId, DeliveryState, EventId, EventTypeName, Moment, OutcomeClass, Pause, PhaseTimes, Project, WebhookId};
 use crate::time::UnixMillis;
 
 /// One screen about the daemon: `GET /v1/status`.
@@ -35,6 +40,9 @@ pub struct Status {
     pub pending: u64,
     /// Attempts under way.
     pub in_flight: u64,
+    /// Why nothing is sent to anybody, while an operator wants it so.
+    #[serde(default)]
+    pub paused: Option<Pause>,
     /// How long the delivery that is due longest has been due, in milliseconds.
     pub oldest_due_age_ms: u64,
     /// When the next waiting delivery is due.
@@ -133,69 +141,6 @@ pub struct ConfigurationStatus {
     pub last_reload_successful: bool,
     /// What was wrong with it.
     pub last_error: Option<String>,
-}
-
-/// A webhook in a list: `GET /v1/webhooks`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WebhookSummary {
-    /// Its id.
-    pub id: WebhookId,
-    /// Its title.
-    pub title: String,
-    /// Its project, as people read it.
-    pub project: String,
-    /// Where its events go.
-    pub url: String,
-    /// What it wants.
-    pub events: Vec<String>,
-    /// Where it comes from.
-    pub origin: Origin,
-    /// Where it stands in the file.
-    pub place: Option<String>,
-    /// Why it sends nothing; empty when it does.
-    pub pauses: Vec<Pause>,
-    /// Deliveries that wait or are in flight.
-    pub pending: u64,
-    /// Attempts under way.
-    pub in_flight: u32,
-    /// Attempts that may be under way at once, as things stand.
-    pub window: u32,
-    /// Deliveries delivered since the daemon started.
-    pub delivered: u64,
-    /// Failed attempts since the daemon started.
-    pub failed_attempts: u64,
-    /// Deliveries dropped since the daemon started.
-    pub dropped: u64,
-    /// The last failure, in words, when nothing succeeded since.
-    pub trouble: Option<String>,
-}
-
-/// One webhook, whole: `GET /v1/webhooks/{id}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WebhookDetail {
-    /// What a list shows.
-    #[serde(flatten)]
-    pub summary: WebhookSummary,
-    /// Milliseconds for one attempt.
-    pub timeout_ms: u64,
-    /// What success is, such as `200, 2xx`.
-    pub success: String,
-    /// Attempts of a delivery in all.
-    pub attempts_total: u32,
-    /// Milliseconds between the attempts.
-    pub retry_intervals_ms: Vec<u64>,
-    /// Attempts at once.
-    pub max_in_flight: u32,
-    /// Attempts in a time, such as `50/s`.
-    pub rate: Option<String>,
-    /// One after the other.
-    pub ordered: bool,
-    /// Names of the headers that are added.
-    pub headers: Vec<String>,
-    /// Networks that may be dialled although refused by default.
-    pub allow_networks: Vec<String>,
-    /// The secret that hookwheel made, the first time that it is asked for.
-    pub secret: Option<String>,
 }
 
 /// A delivery in a list: `GET /v1/deliveries`. Of an event that is no longer kept its id is not known, and the rest only from the history.

@@ -20,6 +20,8 @@ pub struct Token {
     pub sha256: [u8; 32],
     /// Where it may publish.
     pub scope: TokenScope,
+    /// Where it stands in the file: `webhooks.toml:12`; none when the daemon made it.
+    pub place: Option<String>,
 }
 
 impl Token {
@@ -40,7 +42,7 @@ mod tests {
     #[test]
     fn a_token_covers_its_projects_only() {
         let [shop, news] = ["shop.example.com", "news.example.org"].map(|text| Project::parse(text).unwrap());
-        let token = |scope| Token { name: "t".into(), sha256: [0; 32], scope };
+        let token = |scope| Token { name: "t".into(), sha256: [0; 32], scope, place: None };
         assert!(token(TokenScope::AllProjects).covers(&news));
         assert!(token(TokenScope::Projects(vec![shop.clone()])).covers(&shop));
         assert!(!token(TokenScope::Projects(vec![shop])).covers(&news));

@@ -10,16 +10,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::hallway::Hallway;
+use super::peer::Peer;
 use super::problem::Problem;
 use crate::model::report::{
     DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage, EventDetail, EventPage, Explanation, ReloadReport, Status,
-    WebhookDetail, WebhookSummary,
 };
-use crate::model::{DeliveryId, EventId, EventType, Project, WebhookId};
-
-/// Who speaks at the other end of the admin socket, such as `uid 1000`.
-#[derive(Clone, Debug)]
-pub struct Peer(pub String);
+use crate::model::{DeliveryId, EventId, EventType, Project};
 
 /// The id in a path; what can't be one names nothing, so it is not found.
 pub(super) struct Named<T>(pub(super) T);
@@ -53,10 +49,6 @@ struct ReloadQuery {
 pub fn routes<H: Hallway>(hallway: H) -> Router {
     Router::new()
         .route("/v1/status", get(status::<H>))
-        .route("/v1/webhooks", get(webhooks::<H>))
-        .route("/v1/webhooks/{id}", get(webhook::<H>))
-        .route("/v1/webhooks/{id}/pause", post(pause::<H>))
-        .route("/v1/webhooks/{id}/resume", post(resume::<H>))
         .route("/v1/deliveries", get(deliveries::<H>))
         .route("/v1/deliveries/watch", get(watch::<H>))
         .route("/v1/deliveries/{id}", get(delivery::<H>))
@@ -71,30 +63,6 @@ pub fn routes<H: Hallway>(hallway: H) -> Router {
 
 async fn status<H: Hallway>(State(hallway): State<H>) -> Result<Json<Status>, Problem> {
     Ok(Json(hallway.status().await?))
-}
-
-async fn webhooks<H: Hallway>(State(hallway): State<H>) -> Result<Json<Vec<WebhookSummary>>, Problem> {
-    Ok(Json(hallway.webhooks().await?))
-}
-
-async fn webhook<H: Hallway>(State(hallway): State<H>, Named(id): Named<WebhookId>) -> Result<Json<WebhookDetail>, Problem> {
-    Ok(Json(hallway.webhook(id).await?))
-}
-
-async fn pause<H: Hallway>(
-    State(hallway): State<H>,
-    Named(id): Named<WebhookId>,
-    Extension(peer): Extension<Peer>,
-) -> Result<Json<WebhookSummary>, Problem> {
-    Ok(Json(hallway.set_paused(id, true, peer.0).await?))
-}
-
-async fn resume<H: Hallway>(
-    State(hallway): State<H>,
-    Named(id): Named<WebhookId>,
-    Extension(peer): Extension<Peer>,
-) -> Result<Json<WebhookSummary>, Problem> {
-    Ok(Json(hallway.set_paused(id, false, peer.0).await?))
 }
 
 async fn deliveries<H: Hallway>(State(hallway): State<H>, uri: Uri) -> Result<Json<DeliveryPage>, Problem> {
@@ -142,7 +110,7 @@ async fn explain<H: Hallway>(State(hallway): State<H>, body: Result<String, Stri
 
 async fn reload<H: Hallway>(State(hallway): State<H>, Extension(peer): Extension<Peer>, uri: Uri) -> Result<Json<ReloadReport>, Problem> {
     let ReloadQuery { dry_run } = query(&uri)?;
-    Ok(Json(hallway.reload(dry_run, peer.0).await?))
+    Ok(Json(hallway.reload(dry_run, peer.to_string()).await?))
 }
 
 pub(super) fn query<Q: DeserializeOwned>(uri: &Uri) -> Result<Q, Problem> {

@@ -18,8 +18,9 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
 
-use super::admin::{Peer, query};
+use super::admin::query;
 use super::hallway::Hallway;
+use super::peer::Peer;
 use super::problem::{ItemProblem, Problem};
 use crate::limits::BLACKLIST_IMPORT_MAX;
 use crate::model::blacklist::{BlacklistPage, Cause, Entry, Imported};
@@ -130,7 +131,7 @@ fn text_of(body: Result<String, StringRejection>) -> Result<String, Problem> {
 }
 
 fn remark_of(peer: &Peer) -> Result<Remark, Problem> {
-    Remark::parse(&peer.0).map_err(invalid)
+    Remark::parse(&peer.number()).map_err(invalid)
 }
 
 fn invalid(detail: String) -> Problem {

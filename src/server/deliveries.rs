@@ -12,8 +12,9 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Extension, Json, Router};
 
-use super::admin::{Named, Peer};
+use super::admin::Named;
 use super::hallway::Hallway;
+use super::peer::Peer;
 use super::problem::Problem;
 use crate::model::DeliveryId;
 use crate::model::report::{BulkReport, BulkRequest, ChangedDelivery};
@@ -32,7 +33,7 @@ async fn retry<H: Hallway>(
     Named(id): Named<DeliveryId>,
     Extension(peer): Extension<Peer>,
 ) -> Result<Json<ChangedDelivery>, Problem> {
-    Ok(Json(hallway.retry(id, peer.0).await?))
+    Ok(Json(hallway.retry(id, peer.to_string()).await?))
 }
 
 async fn cancel<H: Hallway>(
@@ -40,7 +41,7 @@ async fn cancel<H: Hallway>(
     Named(id): Named<DeliveryId>,
     Extension(peer): Extension<Peer>,
 ) -> Result<Json<ChangedDelivery>, Problem> {
-    Ok(Json(hallway.cancel(id, peer.0).await?))
+    Ok(Json(hallway.cancel(id, peer.to_string()).await?))
 }
 
 async fn retry_many<H: Hallway>(
@@ -48,7 +49,7 @@ async fn retry_many<H: Hallway>(
     Extension(peer): Extension<Peer>,
     body: Result<String, StringRejection>,
 ) -> Result<Json<BulkReport>, Problem> {
-    Ok(Json(hallway.retry_many(request(body)?, peer.0).await?))
+    Ok(Json(hallway.retry_many(request(body)?, peer.to_string()).await?))
 }
 
 async fn cancel_many<H: Hallway>(
@@ -56,7 +57,7 @@ async fn cancel_many<H: Hallway>(
     Extension(peer): Extension<Peer>,
     body: Result<String, StringRejection>,
 ) -> Result<Json<BulkReport>, Problem> {
-    Ok(Json(hallway.cancel_many(request(body)?, peer.0).await?))
+    Ok(Json(hallway.cancel_many(request(body)?, peer.to_string()).await?))
 }
 
 fn request(body: Result<String, StringRejection>) -> Result<BulkRequest, Problem> {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
-use axum::{Extension, Router};
+use axum::{Extension, Router, middleware};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -25,8 +25,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt;
 
-use super::admin::Peer;
 use super::events::discard;
+use super::peer::{self, Peer};
 use super::problem::Problem;
 use crate::limits;
 
@@ -154,10 +154,11 @@ pub async fn serve_listener(listener: TcpListener, router: Router, max_connectio
     serve(accept, |_: &TcpStream| router.clone(), max_connections as usize, closing).await;
 }
 
-/// Serves the admin socket until `closing` says true, like [`serve_listener`]. Handlers learn who speaks.
+/// Serves the admin socket until `closing` says true, like [`serve_listener`]. Handlers learn who speaks, and what they change is logged.
 pub async fn serve_admin(listener: UnixListener, router: Router, closing: watch::Receiver<bool>) {
     let accept = async move || listener.accept().await.map(|(stream, _)| stream);
-    let router_for = |stream: &UnixStream| router.clone().layer(Extension(peer_of(stream)));
+    let router = router.layer(middleware::from_fn(peer::log_change));
+    let router_for = |stream: &UnixStream| router.clone().layer(Extension(Peer::of(stream)));
     serve(accept, router_for, limits::ADMIN_CONNECTIONS_MAX, closing).await;
 }
 
@@ -198,10 +199,6 @@ async fn serve<S>(
     // The accepting closure owns the listener: from here on connections are refused.
     drop(accept);
     close(graceful).await;
-}
-
-fn peer_of(stream: &UnixStream) -> Peer {
-    Peer(stream.peer_cred().map_or_else(|_| "somebody".to_owned(), |credentials| format!("uid {}", credentials.uid())))
 }
 
 /// The future's value, or nothing once the doors are closing.

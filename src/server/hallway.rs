@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
-    BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage, EventDetail,
-    EventFilter, EventPage, Explanation, PublishedEvent, ReloadReport, Status, WatchFilter, WebhookDetail, WebhookSummary,
+    BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, ConfigReport, DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage,
+    EventDetail, EventFilter, EventPage, Explanation, NewToken, PublishedEvent, ReloadReport, RotateRequest, SecretRotated, Sending,
+    Status, TestReport, TestRequest, TokenIssued, TokenRevoked, TokenSummary, WatchFilter, WebhookDetail, WebhookPage, WebhookQuery,
+    WebhookRemoved, WebhookSummary,
 };
-use crate::model::{Address, Catalog, DeliveryId, EventId, EventTypeName, NewEvent, Project, Remark, Token, WebhookId};
+use crate::model::{Address, Catalog, Definition, DeliveryId, EventId, EventTypeName, NewEvent, Project, Remark, Token, WebhookId};
 
 /// Why the house did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,12 +76,35 @@ pub trait Hallway: Clone + Send + Sync + 'static {
     fn publish(&self, events: Vec<NewEvent>) -> impl Future<Output = Publication> + Send;
     /// One screen about the daemon.
     fn status(&self) -> impl Future<Output = Result<Status, Refusal>> + Send;
-    /// Every webhook.
-    fn webhooks(&self) -> impl Future<Output = Result<Vec<WebhookSummary>, Refusal>> + Send;
+    /// A page of webhooks, in the order of their ids.
+    fn webhooks(&self, query: WebhookQuery) -> impl Future<Output = Result<WebhookPage, Refusal>> + Send;
     /// One webhook, whole. A secret that hookwheel made is in the first answer only.
     fn webhook(&self, id: WebhookId) -> impl Future<Output = Result<WebhookDetail, Refusal>> + Send;
     /// Pauses (or resumes) a webhook's sending. `by` is who asked.
     fn set_paused(&self, id: WebhookId, paused: bool, by: String) -> impl Future<Output = Result<WebhookSummary, Refusal>> + Send;
+    /// Adds a webhook; its secret is in the answer.
+    fn add_webhook(&self, definition: Definition, by: String) -> impl Future<Output = Result<WebhookDetail, Refusal>> + Send;
+    /// Changes the keys that `patch` names, or all where it `replaces` what there was. A conflict for a webhook of the file.
+    fn edit_webhook(
+        &self,
+        id: WebhookId,
+        patch: Definition,
+        replaces: bool,
+        by: String,
+    ) -> impl Future<Output = Result<WebhookDetail, Refusal>> + Send;
+    /// Removes a webhook for good; its pending deliveries are cancelled.
+    fn remove_webhook(&self, id: WebhookId, by: String) -> impl Future<Output = Result<WebhookRemoved, Refusal>> + Send;
+    /// Gives a webhook a new secret; the old one signs, too, for a while.
+    fn rotate_secret(
+        &self,
+        id: WebhookId,
+        request: RotateRequest,
+        by: String,
+    ) -> impl Future<Output = Result<SecretRotated, Refusal>> + Send;
+    /// Sends a sample event at once, and tells of the whole exchange.
+    fn test_webhook(&self, id: WebhookId, request: TestRequest) -> impl Future<Output = Result<TestReport, Refusal>> + Send;
+    /// What would have to be said to have this webhook again.
+    fn definition(&self, id: WebhookId, with_secret: bool) -> impl Future<Output = Result<Definition, Refusal>> + Send;
     /// A page of deliveries: pending in the order of their next attempt, then finished newest first.
     fn deliveries(&self, filter: DeliveryFilter) -> impl Future<Output = Result<DeliveryPage, Refusal>> + Send;
     /// One delivery with its attempts.
@@ -108,6 +133,16 @@ pub trait Hallway: Clone + Send + Sync + 'static {
     fn blacklist_import(&self, project: Project, entries: Vec<Entry>) -> impl Future<Output = Result<Imported, Refusal>> + Send;
     /// Takes an address off a project's Black List; `NotFound` when it is not listed.
     fn blacklist_remove(&self, project: Project, address: Address, by: Remark) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Pauses or resumes all sending.
+    fn set_sending_paused(&self, paused: bool, by: String) -> impl Future<Output = Result<Sending, Refusal>> + Send;
+    /// Every token.
+    fn tokens(&self) -> impl Future<Output = Result<Vec<TokenSummary>, Refusal>> + Send;
+    /// Makes a token, which is in the answer and nowhere else.
+    fn issue_token(&self, new: NewToken, by: String) -> impl Future<Output = Result<TokenIssued, Refusal>> + Send;
+    /// Revokes a token that the daemon made.
+    fn revoke_token(&self, name: String, by: String) -> impl Future<Output = Result<TokenRevoked, Refusal>> + Send;
+    /// The configuration in force, and where each value comes from.
+    fn configuration(&self) -> impl Future<Output = Result<ConfigReport, Refusal>> + Send;
     /// Reads the configuration again. Errors of the file are in the report.
     fn reload(&self, dry_run: bool, by: String) -> impl Future<Output = Result<ReloadReport, Refusal>> + Send;
 }

@@ -34,6 +34,7 @@ pub struct Metrics {
     store_size: Gauge,
     store_free: Gauge,
     store_full: Gauge,
+    sending_paused: Gauge,
     egress_blocked: Family<Label, Counter>,
     last_reload_successful: Gauge,
 }
@@ -65,6 +66,7 @@ impl Metrics {
             store_size: Gauge::default(),
             store_free: Gauge::default(),
             store_full: Gauge::default(),
+            sending_paused: Gauge::default(),
             egress_blocked: Family::default(),
             last_reload_successful: Gauge::default(),
         };
@@ -105,6 +107,7 @@ impl Metrics {
         registry.register_with_unit("store_commit_duration", "From the order of a commit to its durability", Unit::Seconds, commit);
         registry.register_with_unit("store_size", "Size of journal and view on disk", Unit::Bytes, self.store_size.clone());
         registry.register_with_unit("store_free", "Free space of the disk of the data directory", Unit::Bytes, self.store_free.clone());
+        registry.register("sending_paused", "1 while an operator has paused all sending", self.sending_paused.clone());
         registry.register("store_full", "1 while events are refused because the disk is full", self.store_full.clone());
         registry.register("egress_blocked", "Attempts whose address was refused, by reason", self.egress_blocked.clone());
         let reload = self.last_reload_successful.clone();
@@ -154,6 +157,7 @@ impl Metrics {
         self.oldest_due_age_seconds.set(seconds(status.oldest_due_age_ms));
         self.store_size.set(signed(status.store.size_bytes));
         self.store_free.set(signed(status.store.disk.free_bytes.unwrap_or(0)));
+        self.sending_paused.set(i64::from(status.paused.is_some()));
         self.store_full.set(i64::from(status.store.disk.full_since.is_some()));
         self.last_reload_successful.set(i64::from(status.configuration.last_reload_successful));
         let mut text = String::new();
@@ -265,6 +269,7 @@ mod tests {
             "hookwheel_store_size_bytes 0",
             "hookwheel_store_free_bytes 77",
             "hookwheel_store_full 1",
+            "hookwheel_sending_paused 0",
             "hookwheel_egress_blocked_total{reason=\"special_range\"} 1",
             "hookwheel_config_last_reload_successful 0",
             "hookwheel_build_info{version=",

@@ -2,15 +2,18 @@
 
 pub mod admin;
 mod blacklist;
+mod controls;
 mod deliveries;
 pub mod doors;
 pub mod events;
 pub mod hallway;
 pub mod metrics;
 pub mod operations;
+pub mod peer;
 pub mod problem;
 pub mod sandbox;
 pub mod tokens;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -40,7 +43,8 @@ pub fn listener_router<H: Hallway>(hallway: H, metrics: Arc<Metrics>, budget: Bo
 
 /// What the admin socket serves.
 pub fn admin_router<H: Hallway + Operations>(hallway: H, budget: BodyBudget) -> Router {
-    let admin = admin::routes(hallway.clone()).merge(blacklist::routes(hallway.clone())).merge(operations::routes(hallway.clone()));
+    let admin = admin::routes(hallway.clone()).merge(blacklist::routes(hallway.clone())).merge(webhooks::routes(hallway.clone()));
+    let admin = admin.merge(controls::routes(hallway.clone())).merge(operations::routes(hallway.clone()));
     with_events(admin, EventsDoor { hallway, budget }, Door::AdminSocket)
 }
 

@@ -10,8 +10,8 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
 
-use super::admin::Peer;
 use super::hallway::Refusal;
+use super::peer::Peer;
 use super::problem::Problem;
 use crate::model::report::{BackupReport, Progress, VerifyReport};
 
@@ -60,7 +60,7 @@ async fn begin_backup<H: Operations>(
             "directory: expected an absolute path, for the daemon does not know where you are; found {directory}"
         )));
     }
-    Ok((StatusCode::ACCEPTED, Json(house.begin_backup(request.directory, peer.0).await?)))
+    Ok((StatusCode::ACCEPTED, Json(house.begin_backup(request.directory, peer.to_string()).await?)))
 }
 
 async fn verify<H: Operations>(State(house): State<H>) -> Json<Progress<VerifyReport>> {
@@ -71,5 +71,5 @@ async fn begin_verify<H: Operations>(
     State(house): State<H>,
     Extension(peer): Extension<Peer>,
 ) -> Result<(StatusCode, Json<Progress<VerifyReport>>), Problem> {
-    Ok((StatusCode::ACCEPTED, Json(house.begin_verify(peer.0).await?)))
+    Ok((StatusCode::ACCEPTED, Json(house.begin_verify(peer.to_string()).await?)))
 }

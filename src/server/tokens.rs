@@ -106,7 +106,7 @@ mod tests {
 
     fn token(text: &str, scope: TokenScope) -> Token {
         let hash = digest::digest(&digest::SHA256, text.as_bytes());
-        Token { name: "platform".into(), sha256: hash.as_ref().try_into().unwrap(), scope }
+        Token { name: "platform".into(), sha256: hash.as_ref().try_into().unwrap(), scope, place: None }
     }
 
     #[test]

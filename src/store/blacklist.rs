@@ -126,9 +126,13 @@ pub(super) fn rows_of(fact: &Fact) -> Vec<Row> {
                 addresses.iter().map(|address| (keys::blacklist_key(project, address), None)).collect()
             }
         },
-        Fact::Attempted(_) | Fact::Webhook(_) | Fact::Cancelled(_) | Fact::Carried(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {
-            Vec::new()
-        }
+        Fact::Attempted(_)
+        | Fact::Webhook(_)
+        | Fact::Setting(_)
+        | Fact::Cancelled(_)
+        | Fact::Carried(_)
+        | Fact::IdsCarried(_)
+        | Fact::FloorRaised(_) => Vec::new(),
     }
 }
 

@@ -34,7 +34,9 @@ pub enum Carry {
     Webhook(WebhookNumber),
     /// This address was put on a project's Black List.
     Listed(Project, Address),
-    // A further kind of state that facts put into the view is carried as these two are: a variant that names it here, its current row written
+    /// Something is set about this subject, by its key in the view.
+    Setting(Vec<u8>),
+    // A further kind of state that facts put into the view is carried as these three are: a variant that names it here, its current row written
     // again in `into_fact`, and an arm for its fact in `retention::slice`.
     /// Nothing that matters is left below this floor.
     Floor(Floor),
@@ -80,16 +82,19 @@ impl Carry {
                 }
                 Ok((!kept.is_empty()).then_some(Fact::IdsCarried(kept)))
             }
-            Self::Webhook(number) => {
-                let key = keys::webhook_key(number);
-                let Some(value) = view.get(&key)? else { return Ok(None) };
-                let record = keys::unseal(&key, &value)?;
-                frame::decode_fact(record).map(Some).map_err(|error| TableError(format!("the row of webhook {}: {error}", number.0)))
-            }
+            Self::Webhook(number) => written_again(view, &keys::webhook_key(number)),
+            Self::Setting(key) => written_again(view, &key),
             Self::Listed(project, address) => blacklist::carried(view, &project, &address),
             Self::Floor(floor) => Ok(Some(Fact::FloorRaised(FloorRaised { floor, latest: view.meta().latest, at: now }))),
         }
     }
+}
+
+/// The fact that a row holds as it is; `None` when there is no such row any more.
+fn written_again<T: Table>(view: &View<T>, key: &[u8]) -> Result<Option<Fact>, TableError> {
+    let Some(value) = view.get(key)? else { return Ok(None) };
+    let record = keys::unseal(key, &value)?;
+    frame::decode_fact(record).map(Some).map_err(|error| TableError(format!("the row {key:?}: {error}")))
 }
 
 /// The deliveries whose event lies where this fact does from now on.

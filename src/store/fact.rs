@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::setting::Setting;
 use crate::model::blacklist::{Cause, Entry};
 use crate::model::{
     Address, Attempt, DeliveryKey, EventId, EventTypeName, FieldsHash, Locator, Origin, Pause, Project, Secret, Sequence, WebhookId,
@@ -31,6 +32,8 @@ pub enum Fact {
     IdsCarried(Vec<CarriedId>),
     /// Everything that still matters in the oldest segments was written down again: they may go.
     FloorRaised(FloorRaised),
+    /// An operator set something, or took it away.
+    Setting(Setting),
 }
 
 impl Fact {
@@ -53,7 +56,7 @@ impl Fact {
             Self::Cancelled(cancelled) => Some(cancelled.at),
             Self::Carried(carried) => Some(carried.at),
             Self::FloorRaised(raised) => Some(raised.at),
-            Self::Webhook(_) | Self::IdsCarried(_) | Self::Blacklist(_) => None,
+            Self::Webhook(_) | Self::IdsCarried(_) | Self::Blacklist(_) | Self::Setting(_) => None,
         }
     }
 }

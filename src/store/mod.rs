@@ -20,6 +20,7 @@
 //! * After a failed write or sync nothing is known about the file: everything is refused, the process ends and the next start sorts it out. An fsync is never tried again.
 //! * A disk can be full only while a segment is prepared. That is a state ([`space`]), no failure: events are refused, outcomes go to the reserve, and it ends by itself.
 //! * Segments are never written to again once another was begun, and never used twice.
+//! * What operators set ([`setting`]) is state like a webhook's: the newest fact of each subject holds, and retention carries it.
 //! * Idempotency, and who is new on a [`blacklist`], is decided by the writer, in order, at append: it alone sees both the view and what is not in it yet.
 //!
 //! The byte tables are in [`journal::frame`], [`journal::segment`], [`view::keys`] and `history::index`, what is assumed of a disk in [`journal::medium`], the directory in [`data_dir`].
@@ -36,6 +37,7 @@ pub mod history;
 pub mod journal;
 pub mod recovery;
 pub mod retention;
+pub mod setting;
 pub mod space;
 pub mod timeline;
 pub mod view;

@@ -26,6 +26,7 @@ use super::journal::medium::Medium;
 use super::journal::reader::{JournalReader, ReadError};
 use super::journal::segment::{self, Scanned, ScannedFrame};
 use super::journal::{Appended, JournalError, JournalOptions, JournalWriter};
+use super::setting::{self, Setting};
 use super::view::keys::{self, Meta, QueueRow};
 use super::view::{Table, TableError, View, Visit};
 use crate::limits;
@@ -58,6 +59,8 @@ pub struct Recovered<M: Medium, T: Table> {
     pub history: History<M>,
     /// Every webhook that ever got a number.
     pub webhooks: BTreeMap<WebhookNumber, WebhookState>,
+    /// Everything that operators have set.
+    pub settings: Vec<Setting>,
     /// What was found wrong, in words.
     pub warnings: Vec<String>,
     /// Whether the view had to be rebuilt.
@@ -150,9 +153,10 @@ pub fn open<M: Medium, T: Table>(
     let history = History::open(Arc::clone(&medium), reader.clone(), &segments.numbers, FollowPlace { sequence, locator })?;
     segments.note_unindexed(&tail, &reader, &history)?;
     let webhooks = webhooks_of(view.table().as_ref())?;
+    let settings = settings_of(view.table().as_ref())?;
     let number = segments.newest_number() + 1;
     let journal = JournalWriter::begin(medium, options, segments.journal, number, view.meta().sequence.max(tail.synced_through))?;
-    Ok(Recovered { journal, view, history, webhooks, warnings, rebuilt })
+    Ok(Recovered { journal, view, history, webhooks, settings, warnings, rebuilt })
 }
 
 /// Visits the whole queue in the order of the next attempt. The view is up to date.
@@ -221,6 +225,7 @@ fn follow<M: Medium, T: Table>(
     }
     check_queue(&view)?;
     webhooks_of(view.table().as_ref())?;
+    settings_of(view.table().as_ref())?;
     Ok(view)
 }
 
@@ -351,18 +356,42 @@ fn check_queue<T: Table>(view: &View<T>) -> Result<(), Unfit> {
 
 fn webhooks_of<T: Table>(table: &T) -> Result<BTreeMap<WebhookNumber, WebhookState>, TableError> {
     let mut webhooks = BTreeMap::new();
-    let mut bad = Ok(());
-    let (from, to) = keys::webhook_range();
+    read_records(table, keys::webhook_range(), |fact| match fact {
+        Fact::Webhook(state) => {
+            webhooks.insert(state.number, state);
+            Ok(())
+        }
+        _ => Err(TableError("a webhook's row holds another fact".into())),
+    })?;
+    Ok(webhooks)
+}
+
+fn settings_of<T: Table>(table: &T) -> Result<Vec<Setting>, TableError> {
+    let mut settings = Vec::new();
+    read_records(table, setting::range(), |fact| match fact {
+        Fact::Setting(setting) => {
+            settings.push(setting);
+            Ok(())
+        }
+        _ => Err(TableError("a setting's row holds another fact".into())),
+    })?;
+    Ok(settings)
+}
+
+/// Reads the rows that hold a record as in the journal.
+fn read_records<T: Table>(
+    table: &T,
+    (from, to): (Vec<u8>, Vec<u8>),
+    mut take: impl FnMut(Fact) -> Result<(), TableError>,
+) -> Result<(), TableError> {
+    let mut read = Ok(());
     table.scan(&from, &to, &mut |key, value| {
         let record = keys::unseal(key, value).map_err(TableError::from);
-        match record.and_then(|record| super::journal::frame::decode_fact(record).map_err(|error| TableError(error.to_string()))) {
-            Ok(Fact::Webhook(state)) => drop(webhooks.insert(state.number, state)),
-            Ok(_) => bad = Err(TableError("a webhook's row holds another fact".into())),
-            Err(error) => bad = Err(error),
-        }
-        if bad.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        let fact = record.and_then(|record| super::journal::frame::decode_fact(record).map_err(|error| TableError(error.to_string())));
+        read = fact.and_then(&mut take);
+        if read.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
-    bad.map(|()| webhooks)
+    read
 }
 
 fn place_of(frame: &ScannedFrame) -> Appended {

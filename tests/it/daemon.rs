@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -180,6 +181,15 @@ pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> Option<(u16, Valu
     converse(stream, request)
 }
 
+/// One request over an admin socket: status and body.
+pub(crate) fn exchange_with_socket(socket: &Path, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    converse(UnixStream::connect(socket).ok()?, &[head.as_bytes(), body.as_bytes()].concat())
+}
+
 /// Sends the beginning of a request and nothing more.
 pub(crate) fn cut_short(address: SocketAddr, request: &[u8]) -> Option<(u16, Value)> {
     let stream = TcpStream::connect(address).ok()?;
@@ -191,7 +201,7 @@ pub(crate) fn cut_short(address: SocketAddr, request: &[u8]) -> Option<(u16, Val
     converse(stream, request)
 }
 
-fn converse(mut stream: TcpStream, request: &[u8]) -> Option<(u16, Value)> {
+fn converse(mut stream: impl Read + Write, request: &[u8]) -> Option<(u16, Value)> {
     // A daemon that refuses a large body closes before all of it is written; its answer counts.
     let _ = stream.write_all(request);
     let mut answer = Vec::new();

@@ -5,6 +5,7 @@
 mod again;
 mod backup;
 mod blacklist;
+mod controls;
 mod crash;
 mod daemon;
 mod damage;
@@ -23,3 +24,4 @@ mod retention;
 mod rooms;
 mod sandbox;
 mod syscalls;
+mod webhooks;

@@ -75,6 +75,7 @@ impl World {
                 daemon.tell(Input::Configured(daemon.office.configuration(&self.plan)), soon_ms);
                 daemon.tell(Input::Removed { webhook, by: "operator".into() }, soon_ms);
             }
+            Some(Operation::Set(setting)) => Self::set(daemon, &setting, soon_ms),
             Some(Operation::Wished) | None => {}
         }
     }

@@ -9,6 +9,7 @@ use hookwheel::store::fact::{Attempted, Cancelled, CancelledDelivery, Fact};
 use hookwheel::store::history::History;
 use hookwheel::store::journal::SpareJob;
 use hookwheel::store::journal::reader::JournalReader;
+use hookwheel::store::setting::Setting;
 use hookwheel::store::view::keys::id_hash;
 use hookwheel::store::writer::{Order, StoreError, Writer};
 use hookwheel::time::UnixMillis;
@@ -35,6 +36,7 @@ pub(crate) enum Operation {
     /// Somebody is told that what he wanted is done.
     Wished,
     Removed(WebhookNumber),
+    Set(Setting),
 }
 
 /// One process.
@@ -170,6 +172,7 @@ impl World {
             Input::DrainBegan => mirror.draining = true,
             Input::Reopened(entries) => mirror.reopened(entries),
             Input::RetryWanted { .. } | Input::CancelWanted { .. } | Input::ReopenWanted { .. } | Input::Carried(_) => {}
+            Input::SendingPaused(paused) => mirror.sending_paused = *paused,
             Input::Published { .. } | Input::Attempted { .. } | Input::Recorded(_) | Input::Ticked => {}
         }
     }

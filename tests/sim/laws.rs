@@ -92,7 +92,7 @@ pub(crate) fn caps_hold(mirror: &Mirror, send: &Send, credits_taken: usize) -> L
     let lane = mirror.lanes.get(&send.key.webhook);
     let law = "caps hold";
     let Some(lane) = lane else { return require(law, false, || format!("{send:?} has no lane")) };
-    require(law, lane.is_open() && !mirror.draining, || {
+    require(law, lane.is_open() && !mirror.draining && !mirror.sending_paused, || {
         let (paused, gone, removed, configured) = (lane.paused, lane.gone, lane.removed, lane.webhook.is_some());
         format!("{send:?} although paused: {paused}, gone: {gone}, removed: {removed}, configured: {configured}")
     })?;
@@ -271,7 +271,7 @@ pub(crate) fn the_event_is_there(key: DeliveryKey, read: &Result<ReadFact, ReadE
 
 /// **Nobody is forgotten**: what is due and has room in its lane, and in all, is under way by the time the engine rests.
 pub(crate) fn nobody_is_forgotten(mirror: &Mirror, engine: &Engine, now: UnixMillis) -> Law {
-    if mirror.draining || mirror.in_flight >= mirror.max_in_flight {
+    if mirror.draining || mirror.sending_paused || mirror.in_flight >= mirror.max_in_flight {
         return Ok(());
     }
     for (number, lane) in &mirror.lanes {

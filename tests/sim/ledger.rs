@@ -16,6 +16,7 @@ use hookwheel::store::fact::{
     WebhookState,
 };
 use hookwheel::store::journal::segment::ScannedFrame;
+use hookwheel::store::setting::Setting;
 use hookwheel::store::view::keys::{IdHash, id_hash};
 use hookwheel::time::UnixMillis;
 
@@ -67,6 +68,8 @@ pub(crate) struct Books {
     pub(crate) by_id: HashMap<(Project, EventId), Vec<Sequence>>,
     pub(crate) deliveries: BTreeMap<DeliveryKey, Delivery>,
     pub(crate) webhooks: BTreeMap<WebhookNumber, WebhookState>,
+    /// What is set, by its key in the view.
+    pub(crate) settings: BTreeMap<Vec<u8>, Setting>,
     /// Every attempt of each delivery.
     pub(crate) timelines: HashMap<DeliveryKey, Vec<Attempt>>,
     /// The names behind the hashes of ids.
@@ -115,6 +118,10 @@ impl Books {
                 }
             },
             Fact::Webhook(state) => drop(self.webhooks.insert(state.number, state.clone())),
+            Fact::Setting(setting) => match setting.is_set() {
+                true => drop(self.settings.insert(setting.key(), setting.clone())),
+                false => drop(self.settings.remove(&setting.key())),
+            },
             Fact::Cancelled(cancelled) => {
                 self.latest = self.latest.max(cancelled.at);
                 for one in &cancelled.deliveries {
@@ -308,6 +315,7 @@ impl Ledger {
                 (!ids.is_empty()).then_some(Fact::IdsCarried(ids))
             }
             Carry::Webhook(number) => books.webhooks.get(number).cloned().map(Fact::Webhook),
+            Carry::Setting(key) => books.settings.get(key).cloned().map(Fact::Setting),
             Carry::Listed(project, address) => {
                 let entry = books.blacklist.get(&(project.clone(), address.clone()))?.clone();
                 Some(Fact::Blacklist(BlacklistChange { project: project.clone(), action: BlacklistAction::List(vec![entry]) }))
@@ -392,7 +400,7 @@ impl Places {
                     return Err(format!("the event of {wrong:?} lies elsewhere: {:?}", self.0.get(&wrong.key)));
                 }
             }
-            Fact::Webhook(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
+            Fact::Webhook(_) | Fact::Setting(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
         }
         Ok(())
     }

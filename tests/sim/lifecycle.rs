@@ -10,6 +10,7 @@ use hookwheel::store::fact::Fact;
 use hookwheel::store::journal::JournalOptions;
 use hookwheel::store::journal::reader::JournalReader;
 use hookwheel::store::recovery::{self, Recovered};
+use hookwheel::store::setting::Setting;
 use hookwheel::store::view::keys::META;
 use hookwheel::store::writer::{Order, StoreError, Writer};
 
@@ -75,6 +76,7 @@ impl World {
             let (attempts, round) = (row.row.attempts, row.row.round);
             entries.push(Entry { key: row.key, body: row.row.body, due: row.due, attempts, round });
         });
+        let is_paused = recovered.settings.iter().any(|setting| matches!(setting, Setting::Sending(Some(_))));
         let mut daemon = self.make_daemon(recovered);
         let ready = queue.map_err(StoreError::from).and_then(|()| self.take_over_file(&mut daemon));
         if let Err(error) = ready {
@@ -83,6 +85,7 @@ impl World {
         }
         let now_ms = self.now_ms;
         daemon.tell(Input::Configured(daemon.office.configuration(&self.plan)), now_ms);
+        daemon.tell(Input::SendingPaused(is_paused), now_ms);
         // The queue comes by due time; what belongs to ordered webhooks comes in one piece, by age.
         let (mut in_order, others) = entries.into_iter().partition::<Vec<_>, _>(|entry| daemon.office.is_ordered(entry.key.webhook));
         if self.defect != Defect::ForgetsTheOrder {
@@ -168,6 +171,10 @@ impl World {
         self.latest_schedule = self.latest_schedule.max(self.wall()).max(self.ledger.books.latest);
         view::the_view_equals_the_fold(&journal, &self.table, self.latest_schedule, self.plan.idempotency_window_ms)?;
         view::what_is_live_survives(&self.ledger.books, &journal, self.latest_schedule, self.plan.idempotency_window_ms)?;
+        let settings = recovered.settings.iter().map(|setting| (setting.key(), setting.clone())).collect::<BTreeMap<_, _>>();
+        require("the view equals the fold of the journal", settings == self.ledger.books.settings, || {
+            format!("settings are {settings:?}, should be {:?}", self.ledger.books.settings)
+        })?;
         require("the view equals the fold of the journal", recovered.webhooks == self.ledger.books.webhooks, || {
             format!("webhooks are {:?}, should be {:?}", recovered.webhooks, self.ledger.books.webhooks)
         })?;

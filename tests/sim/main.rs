@@ -17,6 +17,7 @@ mod mirror;
 mod office;
 mod operator;
 mod random;
+mod settings;
 mod table;
 mod trace;
 mod view;

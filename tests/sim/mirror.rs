@@ -57,6 +57,7 @@ pub(crate) struct Mirror {
     pub(crate) max_pending: u32,
     pub(crate) max_pending_per_webhook: u32,
     pub(crate) draining: bool,
+    pub(crate) sending_paused: bool,
 }
 
 impl Mirror {

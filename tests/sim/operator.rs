@@ -82,7 +82,7 @@ impl World {
         }
         let number = *self.rng.pick(&numbers);
         let now = daemon.schedule(self.now_ms);
-        match self.rng.below(15) {
+        match self.rng.below(17) {
             0..=2 => {
                 self.note("reload", &[]);
                 let facts = daemon.office.take_over(&self.definitions, now);
@@ -110,7 +110,8 @@ impl World {
                 daemon.order(Order::SetIdempotencyWindow { window_ms: self.plan.idempotency_window_ms }, self.now_ms);
             }
             8..=10 => self.change_blacklist(daemon),
-            11.. => self.wish(daemon),
+            11..=14 => self.wish(daemon),
+            15 | 16 => self.change_setting(daemon),
             _ => {}
         }
     }

@@ -81,7 +81,7 @@ pub(crate) fn what_is_readable_is_kept(journal: &[ScannedFrame], rows: &Rows, to
             Fact::Carried(carried) => {
                 pending.extend(carried.deliveries.iter().map(|one| DeliveryKey { sequence: carried.sequence, webhook: one.webhook }));
             }
-            Fact::Attempted(_) | Fact::Webhook(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
+            Fact::Attempted(_) | Fact::Webhook(_) | Fact::Setting(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
         }
     }
     let (from, to) = keys::queue_range();
@@ -169,6 +169,10 @@ pub(crate) fn what_is_live_survives(books: &Books, journal: &[ScannedFrame], now
         let value = keys::seal(&key, encode_fact(&Fact::Webhook(state.clone())));
         require(law, kept.rows.get(&key) == Some(&value), || format!("webhook {} is {state:?}", number.0))?;
     }
+    for (key, setting) in &books.settings {
+        let value = keys::seal(key, encode_fact(&Fact::Setting(setting.clone())));
+        require(law, kept.rows.get(key) == Some(&value), || format!("{setting:?} is set"))?;
+    }
     for ((project, address), entry) in &books.blacklist {
         let key = keys::blacklist_key(project, address);
         let value = BlacklistRow { since: entry.since, cause: entry.cause.clone() }.to_value(&key);
@@ -225,7 +229,7 @@ impl Listed {
                     |key: DeliveryKey| carried.from.is_none() && carried.deliveries.iter().any(|one| one.webhook == key.webhook);
                 self.ends.retain(|(_, key, ..)| key.sequence != carried.sequence || !is_taken_up(*key));
             }
-            Fact::Webhook(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
+            Fact::Webhook(_) | Fact::Setting(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
         }
     }
 }
@@ -300,6 +304,13 @@ impl Expected {
                 let key = keys::webhook_key(state.number);
                 let value = keys::seal(&key, encode_fact(&frame.fact));
                 self.rows.insert(key, value);
+            }
+            Fact::Setting(setting) => {
+                let key = setting.key();
+                match setting.is_set() {
+                    true => drop(self.rows.insert(key.clone(), keys::seal(&key, encode_fact(&frame.fact)))),
+                    false => drop(self.rows.remove(&key)),
+                }
             }
             Fact::Cancelled(cancelled) => {
                 self.latest = self.latest.max(cancelled.at);

@@ -13,6 +13,7 @@ use crate::hallway::Daemon;
 use crate::laws::{self, Broken, Law, require};
 use crate::ledger::Ledger;
 use crate::medium::SimMedium;
+use crate::mirror::LaneMirror;
 use crate::random::Rng;
 use crate::table::SimTable;
 use crate::trace::{Field, Trace};
@@ -382,8 +383,10 @@ impl World {
     }
 
     fn has_drained(&self) -> bool {
-        let is_idle =
-            |daemon: &Daemon| daemon.is_idle() && daemon.mirror.lanes.values().all(|lane| !lane.is_open() || lane.waiting.is_empty());
+        let is_idle = |daemon: &Daemon| {
+            let may_wait = |lane: &LaneMirror| daemon.mirror.sending_paused || !lane.is_open();
+            daemon.is_idle() && daemon.mirror.lanes.values().all(|lane| may_wait(lane) || lane.waiting.is_empty())
+        };
         let removed = |daemon: &Daemon| daemon.mirror.lanes.values().any(|lane| lane.removed && !lane.waiting.is_empty());
         !self.clients.has_open() && self.daemon.as_ref().is_some_and(|daemon| is_idle(daemon) && !removed(daemon))
     }

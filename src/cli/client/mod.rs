@@ -117,6 +117,14 @@ impl Client {
         self.call(Method::POST, path, body).map_err(|no| self.failure(no))?.read()
     }
 
+    /// A request of any method.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(super) fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Body>) -> Result<T, Failure> {
+        self.call(method, path, body).map_err(|no| self.failure(no))?.read()
+    }
+
     /// One request and its answer, whatever its status.
     ///
     /// # Errors

@@ -164,6 +164,12 @@ fn render_detail(delivery: &DeliveryDetail, screen: &Screen) -> String {
     format!("{headline}\n{}{timeline}\n{body}", screen.facts(facts))
 }
 
+/// A line with a bar for each phase of an attempt.
+pub(super) fn render_phases(waited_us: u64, phases: &PhaseTimes) -> String {
+    let line = |bar: Bar| format!("  {:<10}  {:<40}  {}\n", bar.name, bar.drawn(), measured(bar.measured_us));
+    bars(waited_us, phases).into_iter().map(line).collect()
+}
+
 fn render_attempt(attempt: &AttemptView, screen: &Screen) -> String {
     let tone = if attempt.outcome == OutcomeClass::Success { Tone::Good } else { Tone::Bad };
     let round = if attempt.round > 1 { format!(" of round {}", attempt.round) } else { String::new() };
@@ -171,9 +177,7 @@ fn render_attempt(attempt: &AttemptView, screen: &Screen) -> String {
     let headline = format!("attempt {}{round}, {}, took {total}", attempt.number, relative(attempt.finished, screen.now));
     let mut text = format!("\n{}\n  {}\n", screen.paint(Tone::Label, &headline), screen.paint(tone, &attempt.sentence));
     let waited_us = waited_us(attempt);
-    for bar in bars(waited_us, &attempt.phases) {
-        text.push_str(&format!("  {:<10}  {:<40}  {}\n", bar.name, bar.drawn(), measured(bar.measured_us)));
-    }
+    text.push_str(&render_phases(waited_us, &attempt.phases));
     if let Some(remote) = &attempt.remote {
         text.push_str(&format!("  spoke to    {}\n", plain(remote)));
     }

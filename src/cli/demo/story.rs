@@ -1,10 +1,10 @@
 //! What the demo plays: five channels, each with a receiver that behaves in its own way, and one event of every type. It never speaks to a daemon.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::model::sandbox::{Behaviour, NewSandbox, SandboxSummary, Script};
-use crate::model::{EventType, EventTypeName, catalog};
+use crate::model::{EventType, EventTypeName, catalog, sample};
 
 /// The project of every webhook and event.
 pub(super) const PROJECT: &str = "shop.example.com";
@@ -58,25 +58,7 @@ pub(super) fn webhook(channel: &str, receiver: &SandboxSummary) -> String {
 
 /// One event of a type, with data such as a messaging platform would send.
 pub(super) fn event(event_type: &EventType) -> Event {
-    let name = &event_type.name;
-    let [channel, _, what] = name.segments();
-    let mut data = match channel {
-        "email" => json!({ "email": "anna@example.com", "message_id": "summer-sale-1042" }),
-        "sms" | "viber" => json!({ "phone": "+12025550143", "message_id": "summer-sale-1042" }),
-        "webpush" => json!({ "subscriber": "b7c1f0e2", "browser": "Firefox" }),
-        "telegram" => json!({ "chat_id": 1_000_042, "message_id": "summer-sale-1042" }),
-        _ => json!({}),
-    };
-    let more = match what {
-        "clicked" => Some(("url", "https://shop.example.com/summer?size=38&colour=blue")),
-        "bounced" => Some(("code", "550 5.1.1")),
-        "rejected" | "failed" | "undelivered" | "expired" => Some(("reason", event_type.label.as_str())),
-        _ => None,
-    };
-    if let (Some((key, value)), Some(object)) = (more, data.as_object_mut()) {
-        object.insert(key.to_owned(), Value::from(value));
-    }
-    Event { event_type: name.clone(), project: PROJECT, data }
+    Event { event_type: event_type.name.clone(), project: PROJECT, data: Value::Object(sample::data(event_type)) }
 }
 
 #[cfg(test)]

@@ -89,8 +89,8 @@ fn addresses_and_sockets_have_their_form() {
 #[test]
 fn a_listener_that_others_can_reach_needs_a_token() {
     let open = "[server]\nlisten = \"0.0.0.0:8700\"\n";
-    let expected = "webhooks.toml:2:10: listen: 0.0.0.0:8700 can be reached from other machines, which needs at least one [[token]]: \
-                    the SHA-256 of a secret of yours";
+    let expected = "webhooks.toml:2:10: listen: 0.0.0.0:8700 can be reached from other machines, which needs at least one [[token]]; \
+                    `hookwheel token new NAME --project DOMAIN --toml` makes one";
     assert_eq!(mistakes(open), expected);
     let token = format!("[[token]]\nname = \"platform\"\nsha256 = \"{}\"\nprojects = [\"*\"]\n", "aB".repeat(32));
     let config = good(&format!("{open}{token}"));

@@ -16,7 +16,7 @@ use super::house::House;
 use crate::limits;
 use crate::model::report::{AttemptView, DeliveryDetail, DeliveryFilter, DeliveryPage, DeliverySummary};
 use crate::model::{
-    Attempt, DeliveryId, DeliveryKey, DeliveryState, EventTypeName, Locator, Next, Project, Selector, Sequence, WebhookNumber,
+    Attempt, DeliveryId, DeliveryKey, DeliveryState, EventTypeName, Locator, Next, Project, Selector, Sequence, WebhookId, WebhookNumber,
 };
 use crate::server::hallway::Refusal;
 use crate::store::fact::Accepted;
@@ -129,13 +129,13 @@ struct Wish {
 }
 
 impl Wish {
-    fn new(house: &House, filter: DeliveryFilter) -> Self {
+    fn new(house: &House, filter: DeliveryFilter) -> Result<Self, Refusal> {
         let now = house.0.clock.now();
         let DeliveryFilter { webhook, project, event_type, state, since, until, limit, after: _ } = filter;
-        let webhooks = webhook.map(|id| house.registry().numbers_of(&id));
+        let webhooks = webhook.map(|id| numbers_of(house, &id)).transpose()?;
         let limit = limit.unwrap_or(limits::PAGE_DEFAULT).clamp(1, limits::PAGE_MAX);
         let [since, until] = [since, until].map(|moment| moment.map(|moment| moment.resolve(now)));
-        Self { webhooks, project, event_type, state, since, until, limit }
+        Ok(Self { webhooks, project, event_type, state, since, until, limit })
     }
 
     fn ends(&self, after: After) -> WantedEnds {
@@ -178,7 +178,7 @@ impl Wish {
 pub(super) async fn page(house: &House, filter: DeliveryFilter) -> Result<DeliveryPage, Refusal> {
     let after = After::parse(filter.after.as_deref())?;
     house.barrier().await?;
-    let wish = Wish::new(house, filter);
+    let wish = Wish::new(house, filter)?;
     let lists = house.0.lists.clone();
     let read = tokio::task::spawn_blocking(move || lists.page(&wish, after)).await;
     let (found, next) = read.map_err(|_| internal("reading the list failed"))??;
@@ -229,10 +229,18 @@ async fn settled(house: &House, key: DeliveryKey) -> Result<(One, bool), Refusal
 pub(super) async fn keys(house: &House, filter: DeliveryFilter) -> Result<(Vec<DeliveryKey>, Option<String>), Refusal> {
     let after = After::parse(filter.after.as_deref())?;
     house.barrier().await?;
-    let wish = Wish::new(house, filter);
+    let wish = Wish::new(house, filter)?;
     let lists = house.0.lists.clone();
     let read = tokio::task::spawn_blocking(move || lists.keys(&wish, after)).await;
     read.map_err(|_| internal("reading the list failed"))?
+}
+
+/// Every number of a webhook that there is or was; a name that nothing ever had is most likely a spelling mistake, and no empty list.
+fn numbers_of(house: &House, id: &WebhookId) -> Result<HashSet<WebhookNumber>, Refusal> {
+    let numbers = house.registry().numbers_of(id);
+    let unknown =
+        || Refusal::NotFound { detail: format!("there is no webhook {id}, and there never was; `hookwheel webhooks list` shows them all") };
+    if numbers.is_empty() { Err(unknown()) } else { Ok(numbers) }
 }
 
 fn webhook_name(house: &House, number: WebhookNumber) -> String {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::super::house::House;
-use super::{Lists, OVERFLOWED, internal, webhook_name};
+use super::{Lists, OVERFLOWED, internal, numbers_of, webhook_name};
 use crate::limits;
 use crate::model::report::{DeliveryNews, DeliveryNewsPage, WatchFilter};
 use crate::model::{DeliveryId, DeliveryKey, DeliveryState, Locator, Next, Sequence, WebhookNumber};
@@ -25,11 +25,11 @@ const GATHER_MS: u64 = 20;
 /// # Errors
 /// [`Refusal`].
 pub(in super::super) async fn watch(house: &House, filter: WatchFilter) -> Result<DeliveryNewsPage, Refusal> {
+    let webhooks = filter.webhook.as_ref().map(|id| numbers_of(house, id)).transpose()?;
     let Some(after) = &filter.after else {
         return Ok(DeliveryNewsPage { next: house.0.lists.history.noted().to_string(), ..DeliveryNewsPage::default() });
     };
     let mut after = after.parse::<FollowPlace>().map_err(|detail| Refusal::Invalid { detail })?;
-    let webhooks = filter.webhook.as_ref().map(|id| house.registry().numbers_of(id));
     let wait_ms = filter.wait_ms.min(limits::FOLLOW_WAIT_MAX_MS);
     let stopwatch = Stopwatch::start();
     let mut durable = house.0.lists.durable.clone();
@@ -143,7 +143,9 @@ fn news_of(frame: ScannedFrame) -> Vec<(WebhookNumber, DeliveryNews, Option<Loca
             };
             carried.deliveries.iter().map(taken_up).collect()
         }
-        Fact::Webhook(_) | Fact::Blacklist(_) | Fact::Carried(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => Vec::new(),
+        Fact::Webhook(_) | Fact::Setting(_) | Fact::Blacklist(_) | Fact::Carried(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {
+            Vec::new()
+        }
     }
 }
 

@@ -9,7 +9,17 @@ const DELIVERY: &str = "dlv_aaaaaaaaaaaacaaaaaaa";
 
 /// Who this test is at the other end of a Unix socket.
 fn me() -> String {
-    format!("uid {}", rustix::process::getuid().as_raw())
+    let number = format!("uid {}", rustix::process::getuid().as_raw());
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let of = |line: &str| {
+        let fields = line.split(':').collect::<Vec<_>>();
+        (format!("uid {}", fields[2]) == number).then(|| fields[0].to_owned())
+    };
+    passwd.lines().find_map(of).map_or_else(|| number.clone(), |name| format!("{name} ({number})"))
+}
+
+fn with_body(method: &str, path: &str, body: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
 fn explain(body: &str) -> String {
@@ -44,8 +54,9 @@ async fn every_route_asks_what_it_should() {
         assert_eq!(doors.say_admin(bare(method, path)).await.json(200)[field], value, "{path}");
         assert_eq!(doors.house.asked()[count..], [asked.to_owned()], "{path}");
     }
-    let webhooks = doors.say_admin(bare("GET", "/v1/webhooks")).await.json(200);
-    assert_eq!((&webhooks[0]["id"], &webhooks[1]["id"]), (&json!("crm"), &json!("shop-2")));
+    let page = doors.say_admin(bare("GET", "/v1/webhooks?limit=2&after=a")).await.json(200);
+    assert_eq!((&page["webhooks"][0]["id"], &page["webhooks"][1]["id"]), (&json!("crm"), &json!("shop-2")));
+    assert_eq!(doors.house.asked().pop().unwrap(), r#"webhooks {"limit":2,"after":"a"}"#);
 }
 
 #[tokio::test]
@@ -164,4 +175,51 @@ async fn explain_parses_its_question() {
     let not_text = [explain("12").trim_end_matches("12").as_bytes(), b"\xff\xff"].concat();
     assert!(doors.say_admin(not_text).await.detail(400).contains("UTF-8"));
     assert_eq!(doors.house.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn webhooks_are_added_changed_and_tried_with_what_the_body_says() {
+    let doors = Doors::open(&House::new()).await;
+    let me = me();
+    let body = r#"{"id":"crm","title":"CRM"}"#;
+    for (method, path, body, status, asked) in [
+        ("POST", "/v1/webhooks", body, 201, format!("add {body} by {me}")),
+        ("PATCH", "/v1/webhooks/crm", r#"{"rate":null}"#, 200, format!("edit crm {{\"rate\":null}} by {me}")),
+        ("PUT", "/v1/webhooks/crm", r#"{"title":"x"}"#, 200, format!("replace crm {{\"title\":\"x\"}} by {me}")),
+        ("PUT", "/v1/webhooks/unknown", r#"{"title":"x"}"#, 201, format!("add {{\"id\":\"unknown\",\"title\":\"x\"}} by {me}")),
+        ("DELETE", "/v1/webhooks/crm", "", 200, format!("remove crm by {me}")),
+        ("POST", "/v1/webhooks/crm/rotate-secret", "", 200, format!("rotate crm None by {me}")),
+        ("POST", "/v1/webhooks/crm/rotate-secret", r#"{"grace_ms":5}"#, 200, format!("rotate crm Some(5) by {me}")),
+        ("POST", "/v1/webhooks/crm/test", "", 200, r#"test crm {"type":null,"data":null}"#.into()),
+        (
+            "POST",
+            "/v1/webhooks/crm/test",
+            r#"{"type":"sms.status.delivered"}"#,
+            200,
+            r#"test crm {"type":"sms.status.delivered","data":null}"#.into(),
+        ),
+        ("POST", "/v1/pause", "", 200, format!("sending paused true by {me}")),
+        ("POST", "/v1/resume", "", 200, format!("sending paused false by {me}")),
+        ("GET", "/v1/config", "", 200, "config".into()),
+        ("GET", "/v1/tokens", "", 200, "tokens".into()),
+        ("POST", "/v1/tokens", r#"{"name":"shop","projects":["*"]}"#, 201, format!("token shop * by {me}")),
+        ("DELETE", "/v1/tokens/my%20shop", "", 200, format!("revoke my shop by {me}")),
+        ("GET", "/v1/webhooks/crm/definition?with_secret=true", "", 200, "definition crm true".into()),
+    ] {
+        doors.say_admin(with_body(method, path, body)).await.json(status);
+        assert_eq!(doors.house.asked().pop().unwrap(), asked, "{method} {path}");
+    }
+    let count = doors.house.asked().len();
+    for (method, path, body, words) in [
+        ("POST", "/v1/webhooks", "[]", "expected a JSON object"),
+        ("PATCH", "/v1/webhooks/crm", "", "expected a JSON object"),
+        ("POST", "/v1/webhooks/crm/test", r#"{"tipe":"x"}"#, "unknown field `tipe`"),
+        ("POST", "/v1/webhooks/crm/rotate-secret", r#"{"grace_ms":-1}"#, "expected nothing or"),
+        ("POST", "/v1/tokens", r#"{"name":"shop"}"#, "missing field `projects`"),
+        ("GET", "/v1/webhooks?limit=many", "", "limit"),
+    ] {
+        let detail = doors.say_admin(with_body(method, path, body)).await.detail(422);
+        assert!(detail.contains(words), "{method} {path}: {detail}");
+    }
+    assert_eq!(doors.house.asked().len(), count);
 }

@@ -9,12 +9,14 @@ use tokio::task::JoinHandle;
 use crate::limits;
 use crate::model::blacklist::{BlacklistPage, Cause, Entry, Imported};
 use crate::model::report::{
-    BackupReport, BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, DeliveryChange, DeliveryDetail, DeliveryFilter,
-    DeliveryNewsPage, DeliveryPage, DeliverySummary, EventDetail, EventFilter, EventPage, Explanation, Progress, PublishedEvent,
-    ReloadReport, Status, VerifyReport, WatchFilter, WebhookDetail, WebhookSummary,
+    BackupReport, BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, ConfigReport, DeliveryChange, DeliveryDetail, DeliveryFilter,
+    DeliveryNewsPage, DeliveryPage, DeliverySummary, EventDetail, EventFilter, EventPage, Explanation, NewToken, Progress, PublishedEvent,
+    ReloadReport, RotateRequest, SecretRotated, Sending, SentRequest, Status, TestReport, TestRequest, TokenIssued, TokenRevoked,
+    TokenSummary, VerifyReport, WatchFilter, WebhookDetail, WebhookPage, WebhookQuery, WebhookRemoved, WebhookSummary,
 };
 use crate::model::{
-    Address, Catalog, DeliveryId, DeliveryState, EventId, EventTypeName, NewEvent, Origin, Project, Remark, Token, WebhookId,
+    Address, Catalog, Definition, DeliveryId, DeliveryState, EventId, EventTypeName, NewEvent, Origin, OutcomeClass, PhaseTimes, Project,
+    Remark, Token, WebhookId,
 };
 use crate::server::events::BodyBudget;
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
@@ -141,25 +143,55 @@ impl Hallway for House {
         self.answer("status".into(), Status { pending: 7, ..Status::default() })
     }
 
-    async fn webhooks(&self) -> Result<Vec<WebhookSummary>, Refusal> {
-        self.answer("webhooks".into(), vec![webhook("crm"), webhook("shop-2")])
+    async fn webhooks(&self, query: WebhookQuery) -> Result<WebhookPage, Refusal> {
+        let page = WebhookPage { webhooks: vec![webhook("crm"), webhook("shop-2")], next: None };
+        self.answer(format!("webhooks {}", serde_json::to_string(&query).unwrap()), page)
     }
 
     async fn webhook(&self, id: WebhookId) -> Result<WebhookDetail, Refusal> {
-        let detail = WebhookDetail {
-            summary: webhook(id.as_str()),
-            timeout_ms: 10_000,
-            success: "200".into(),
-            attempts_total: 16,
-            retry_intervals_ms: vec![100_000],
-            max_in_flight: 10,
-            rate: None,
-            ordered: false,
-            headers: Vec::new(),
-            allow_networks: Vec::new(),
-            secret: None,
+        self.answer(format!("webhook {id}"), detail(id.as_str()))
+    }
+
+    async fn add_webhook(&self, definition: Definition, by: String) -> Result<WebhookDetail, Refusal> {
+        self.answer(format!("add {} by {by}", definition.to_json()), detail(definition.text("id").unwrap_or("new")))
+    }
+
+    async fn edit_webhook(&self, id: WebhookId, patch: Definition, replaces: bool, by: String) -> Result<WebhookDetail, Refusal> {
+        let known = id.as_str() != "unknown";
+        let verb = if replaces { "replace" } else { "edit" };
+        let answer = self.answer(format!("{verb} {id} {} by {by}", patch.to_json()), detail(id.as_str()));
+        if known { answer } else { Err(Refusal::NotFound { detail: "there is no such webhook".into() }) }
+    }
+
+    async fn remove_webhook(&self, id: WebhookId, by: String) -> Result<WebhookRemoved, Refusal> {
+        self.answer(format!("remove {id} by {by}"), WebhookRemoved { id, cancelled: 7 })
+    }
+
+    async fn rotate_secret(&self, id: WebhookId, request: RotateRequest, by: String) -> Result<SecretRotated, Refusal> {
+        let question = format!("rotate {id} {:?} by {by}", request.grace_ms);
+        self.answer(question, SecretRotated { id, secret: "whsec_x".into(), old_secret_until: None })
+    }
+
+    async fn test_webhook(&self, id: WebhookId, request: TestRequest) -> Result<TestReport, Refusal> {
+        let question = format!("test {id} {}", serde_json::to_string(&request).unwrap());
+        let report = TestReport {
+            webhook: id,
+            event_type: EventTypeName::parse("email.status.delivered").unwrap(),
+            wanted: true,
+            request: SentRequest::default(),
+            response: None,
+            outcome: OutcomeClass::Success,
+            sentence: "the receiver answered 200 OK".into(),
+            phases: PhaseTimes::default(),
+            remote: None,
         };
-        self.answer(format!("webhook {id}"), detail)
+        self.answer(question, report)
+    }
+
+    async fn definition(&self, id: WebhookId, with_secret: bool) -> Result<Definition, Refusal> {
+        let mut definition = Definition::default();
+        definition.set("id", id.as_str());
+        self.answer(format!("definition {id} {with_secret}"), definition)
     }
 
     async fn set_paused(&self, id: WebhookId, paused: bool, by: String) -> Result<WebhookSummary, Refusal> {
@@ -244,6 +276,27 @@ impl Hallway for House {
         self.answer(format!("remove {} of {project} by {}", address.as_str(), by.as_str()), ())
     }
 
+    async fn set_sending_paused(&self, paused: bool, by: String) -> Result<Sending, Refusal> {
+        self.answer(format!("sending paused {paused} by {by}"), Sending { paused: None, pending: 7 })
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenSummary>, Refusal> {
+        self.answer("tokens".into(), vec![issued("platform")])
+    }
+
+    async fn issue_token(&self, new: NewToken, by: String) -> Result<TokenIssued, Refusal> {
+        let issued = TokenIssued { summary: issued(&new.name), token: "hwt_x".into(), is_first: true };
+        self.answer(format!("token {} {} by {by}", new.name, new.projects.join(",")), issued)
+    }
+
+    async fn revoke_token(&self, name: String, by: String) -> Result<TokenRevoked, Refusal> {
+        self.answer(format!("revoke {name} by {by}"), TokenRevoked { name, was_last: true })
+    }
+
+    async fn configuration(&self) -> Result<ConfigReport, Refusal> {
+        self.answer("config".into(), ConfigReport { path: "webhooks.toml".into(), values: Vec::new() })
+    }
+
     async fn reload(&self, dry_run: bool, by: String) -> Result<ReloadReport, Refusal> {
         self.answer(format!("reload dry_run={dry_run} by {by}"), ReloadReport { dry_run, ..ReloadReport::default() })
     }
@@ -314,6 +367,14 @@ fn delivery(id: &str) -> DeliverySummary {
         finished: None,
         last_outcome: None,
     }
+}
+
+fn detail(id: &str) -> WebhookDetail {
+    WebhookDetail { summary: webhook(id), settings: None, secret: None, old_secret_until: None, warnings: Vec::new() }
+}
+
+fn issued(name: &str) -> TokenSummary {
+    TokenSummary { name: name.into(), projects: vec!["*".into()], place: None, since: Some(UnixMillis(0)), by: Some("me".into()) }
 }
 
 /// Both doors, open.

@@ -10,7 +10,7 @@ use crate::server::hallway::Refusal;
 
 fn token(text: &str, scope: TokenScope) -> Token {
     let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    Token { name: "platform".into(), sha256: hash.as_ref().try_into().unwrap(), scope }
+    Token { name: "platform".into(), sha256: hash.as_ref().try_into().unwrap(), scope, place: None }
 }
 
 async fn post_as(doors: &Doors, header: &str, body: &str) -> Answer {

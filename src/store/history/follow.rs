@@ -153,6 +153,6 @@ fn is_news(fact: &Fact) -> bool {
         Fact::Accepted(accepted) => !accepted.overflowed.is_empty(),
         Fact::Attempted(_) | Fact::Cancelled(_) => true,
         Fact::Carried(carried) => carried.from.is_none(),
-        Fact::Webhook(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => false,
+        Fact::Webhook(_) | Fact::Setting(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => false,
     }
 }

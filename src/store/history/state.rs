@@ -79,7 +79,7 @@ impl State {
                 }
             }
             Fact::Carried(carried) => self.note_carried(place, carried),
-            Fact::Webhook(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
+            Fact::Webhook(_) | Fact::Setting(_) | Fact::Blacklist(_) | Fact::IdsCarried(_) | Fact::FloorRaised(_) => {}
         }
     }
 

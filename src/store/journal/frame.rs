@@ -13,12 +13,12 @@
 //! | 24 | length | the payload |
 //!
 //! The salt is random and the segment's own, so that bytes of another file, or of a file that lay there before, never pass for a frame.
-//! The payload is a record in bincode's standard encoding. Records are mirror types: they change only with the version byte, whatever becomes of the types
-//! that the rest of the program uses.
+//! The payload is a record in bincode's standard encoding. Records are mirror types: they change only with the version byte, whatever becomes of the program's own types.
 
 mod blacklist;
 mod carried;
 mod remains;
+mod setting;
 
 use std::sync::Arc;
 
@@ -28,6 +28,7 @@ use bincode::{BorrowDecode, Encode};
 use self::blacklist::EntryRecord;
 use self::carried::{CarriedIdRecord, CarriedRecord, FloorRecord};
 pub use self::remains::remains;
+use self::setting::SettingRecord;
 use crate::model::{
     Address, Attempt, DeliveryKey, EventId, EventTypeName, Locator, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes,
     Project, Secret, Sequence, WebhookId, WebhookNumber,
@@ -263,6 +264,7 @@ enum Record<'a> {
     Carried(CarriedRecord<'a>),
     IdsCarried(Vec<CarriedIdRecord>),
     FloorRaised(FloorRecord),
+    Setting(SettingRecord<'a>),
 }
 
 #[derive(Encode, BorrowDecode)]
@@ -344,6 +346,7 @@ impl<'a> Record<'a> {
             Fact::Carried(carried) => Self::Carried(CarriedRecord::of(carried)),
             Fact::IdsCarried(ids) => Self::IdsCarried(ids.iter().map(CarriedIdRecord::of).collect()),
             Fact::FloorRaised(raised) => Self::FloorRaised(FloorRecord::of(raised)),
+            Fact::Setting(setting) => Self::Setting(SettingRecord::of(setting)),
         }
     }
 
@@ -413,6 +416,7 @@ impl<'a> Record<'a> {
             Self::Carried(record) => Fact::Carried(record.into_carried()?),
             Self::IdsCarried(records) => Fact::IdsCarried(records.into_iter().map(CarriedIdRecord::into_id).collect()),
             Self::FloorRaised(record) => Fact::FloorRaised(record.into_raised()),
+            Self::Setting(record) => Fact::Setting(record.into_setting()?),
         })
     }
 }

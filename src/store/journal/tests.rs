@@ -15,12 +15,13 @@ use super::*;
 use crate::model::blacklist::{Cause, Entry};
 use crate::model::{
     Address, Attempt, DeliveryKey, EventId, EventTypeName, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes, Project,
-    Remark, Secret, WebhookId, WebhookNumber,
+    Remark, Secret, TokenScope, WebhookId, WebhookNumber,
 };
 use crate::store::fact::{
     Accepted, Attempted, BlacklistAction, BlacklistChange, Cancelled, CancelledDelivery, Carried, CarriedDelivery, CarriedId, Floor,
     FloorRaised, WebhookState,
 };
+use crate::store::setting::{IssuedToken, RetiredSecret, Setting};
 use crate::time::UnixMillis;
 
 const OPTIONS: JournalOptions = JournalOptions { segment_size: 64 * 1024 };
@@ -54,7 +55,7 @@ fn one_of_each() -> Vec<Fact> {
         Attempt { round: 2, number: 16, due: UnixMillis(5), finished: UnixMillis(6), outcome, next: Next::RetryAt(UnixMillis(9)) };
     let place = Locator { segment: 4, offset: 8192 };
     let Fact::Accepted(event) = accepted(1, 10) else { unreachable!("it is one") };
-    vec![
+    let mut facts = vec![
         accepted(1, 10),
         Fact::Attempted(Attempted { key, body: place, previous: Some(place), attempt: attempt.clone() }),
         Fact::Webhook(WebhookState {
@@ -96,6 +97,29 @@ fn one_of_each() -> Vec<Fact> {
         }),
         Fact::IdsCarried(vec![CarriedId { hash: [1; 16], accepted: UnixMillis(1), fields_hash: [2; 16], deliveries: 3 }]),
         Fact::FloorRaised(FloorRaised { floor: Floor { segment: 9, sequence: Sequence(80) }, latest: UnixMillis(8), at: UnixMillis(9) }),
+    ];
+    facts.extend(settings().into_iter().map(Fact::Setting));
+    facts
+}
+
+fn settings() -> [Setting; 5] {
+    [
+        Setting::Definition { webhook: WebhookNumber(3), text: Some("{\"title\":\"CRM\"}".into()) },
+        Setting::RetiredSecret {
+            webhook: WebhookNumber(3),
+            secret: Some(RetiredSecret { secret: Secret::from_bytes(vec![6; 24]).unwrap(), until: UnixMillis(9) }),
+        },
+        Setting::Sending(Some(Pause { reason: PauseReason::Operator, since: UnixMillis(8), by: "root (uid 0)".into() })),
+        Setting::Token {
+            name: "platform".into(),
+            token: Some(IssuedToken {
+                sha256: [4; 32],
+                scope: TokenScope::Projects(vec![Project::parse("shop.example.com").unwrap()]),
+                since: UnixMillis(8),
+                by: "root (uid 0)".into(),
+            }),
+        },
+        Setting::Token { name: "platform".into(), token: None },
     ]
 }
 
@@ -153,14 +177,17 @@ fn the_bytes_of_format_1_are_pinned() {
     let records = one_of_each().iter().map(|fact| crc32c::crc32c(&frame::encode_fact(fact))).collect::<Vec<_>>();
     assert_eq!(
         records,
-        [3521333741, 703633150, 3008438732, 4169682111, 2483298310, 1076136991, 362915706, 213835824, 1634907940, 4185215453],
+        [
+            3521333741, 703633150, 3008438732, 4169682111, 2483298310, 1076136991, 362915706, 213835824, 1634907940, 4185215453, 321451556,
+            2380827618, 371910147, 1040440918, 4108063102
+        ],
         "a changed record needs a new version, and the old one stays readable"
     );
 }
 
 proptest! {
     #[test]
-    fn any_flipped_bit_of_a_frame_is_noticed(bit in 0..8_usize, at in 0..2000_usize, which in 0..10_usize) {
+    fn any_flipped_bit_of_a_frame_is_noticed(bit in 0..8_usize, at in 0..2000_usize, which in 0..15_usize) {
         let fact = one_of_each().swap_remove(which);
         let mut bytes = Vec::new();
         frame::append(&mut bytes, 0xabcd, Sequence(9), &frame::encode_fact(&fact), Some(Sequence(8)), false);

@@ -32,6 +32,8 @@ pub(super) struct Slice {
     pending: HashMap<Locator, Vec<(DeliveryKey, UnixMillis, QueueRow)>>,
     ids: Vec<CarriedId>,
     webhooks: BTreeSet<WebhookNumber>,
+    /// Settings, by their keys in the view.
+    settings: BTreeSet<Vec<u8>>,
     listed: Vec<(Project, Address)>,
     bytes: usize,
 }
@@ -79,8 +81,9 @@ impl Slice {
             }
             Fact::IdsCarried(ids) => ids.into_iter().for_each(|id| self.id(id)),
             Fact::Webhook(state) if self.ids_since.is_some() => drop(self.webhooks.insert(state.number)),
+            Fact::Setting(setting) if self.ids_since.is_some() => drop(self.settings.insert(setting.key())),
             // An attempt matters with its delivery, an end no more, and a floor until the next one.
-            Fact::Blacklist(_) | Fact::Webhook(_) | Fact::Attempted(_) | Fact::Cancelled(_) | Fact::FloorRaised(_) => {}
+            Fact::Blacklist(_) | Fact::Webhook(_) | Fact::Setting(_) | Fact::Attempted(_) | Fact::Cancelled(_) | Fact::FloorRaised(_) => {}
         }
     }
 
@@ -176,7 +179,7 @@ impl Slice {
         }
     }
 
-    /// What else is still needed: ids, as far as the table knows them so, and webhooks.
+    /// What else is still needed: ids, as far as the table knows them so, webhooks, and settings.
     fn rest<T: Table>(&mut self, table: &T) -> Result<Vec<Carry>, TableError> {
         let mut ids = Vec::new();
         for id in self.ids.drain(..) {
@@ -188,6 +191,7 @@ impl Slice {
             }
         }
         let mut carry = std::mem::take(&mut self.webhooks).into_iter().map(Carry::Webhook).collect::<Vec<_>>();
+        carry.extend(std::mem::take(&mut self.settings).into_iter().map(Carry::Setting));
         carry.extend(self.listed.drain(..).map(|(project, address)| Carry::Listed(project, address)));
         carry.extend(ids.chunks(limits::BULK_SLICE_KEYS).map(|chunk| Carry::Ids(chunk.to_vec())));
         Ok(carry)

@@ -9,6 +9,7 @@
 //! | `i` hash(16) | [`IdempotencyRow`] | an event whose id a client chose; the hash is of project and id |
 //! | `x` accepted(8) hash(16) | nothing | the same in the order of age, so that old ones can be found |
 //! | `b` project 0 address | [`BlacklistRow`] | an address on a project's Black List; both texts in their ASCII form, which has no zero byte |
+//! | `s` subject | a record as in the journal | a setting; its subject is in [`crate::store::setting`] |
 //! | `w` webhook(4) | a record as in the journal | a webhook's number, secret and pauses |
 //!
 //! Every value ends in a CRC-32C over key and value, because sled's own checks let damage through.

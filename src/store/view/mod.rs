@@ -212,6 +212,17 @@ impl<T: Table> View<T> {
                 self.saw(*at);
                 self.meta.floor = *floor;
             }
+            Fact::Setting(setting) => {
+                let key = setting.key();
+                // A row that is set again is put over itself, so taking it away must reach below the window in any case.
+                match setting.is_set() {
+                    true => {
+                        let value = keys::seal(&key, frame::encode_fact(fact));
+                        self.gathering.put(key, value, true);
+                    }
+                    false => self.gathering.remove(key),
+                }
+            }
             Fact::Blacklist(_) => {}
         }
         for (key, value) in blacklist::rows_of(fact) {

@@ -217,6 +217,7 @@ fn name_of(key: &[u8]) -> String {
             format!("{} on the Black List of {project}", address.as_str())
         }),
         Some(b'w') => "a webhook".into(),
+        Some(b's') => "a setting".into(),
         Some(b'i') => "an event's id".into(),
         Some(b'x') => "the age of an event's id".into(),
         _ => "something unknown".into(),

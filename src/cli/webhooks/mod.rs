@@ -1,27 +1,57 @@
 //! `webhooks`: who gets what, and whether it is being sent. It never prints a secret but the one that the daemon shows once.
 
+pub(super) mod arguments;
+mod change;
+mod dialogue;
+mod trial;
+
+use self::arguments::Webhooks;
 use super::Output;
 use super::client::Client;
 use super::failure::Failure;
 use super::screen::{Screen, Tone, Toned, uncoloured};
 use super::text::{counted, measured, relative};
-use crate::model::report::{WebhookDetail, WebhookSummary};
+use crate::limits::COMMAND_PAGE_MAX;
+use crate::model::report::{WebhookDetail, WebhookPage, WebhookSettings, WebhookSummary};
 use crate::model::{Origin, Pause, PauseReason, WebhookId};
 
-/// `webhooks list`
-pub(super) fn list(daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
-    let webhooks = daemon.get::<Vec<WebhookSummary>>("/v1/webhooks")?;
-    output.show(&webhooks, |webhooks, screen| render_list(webhooks, screen))
+/// Carries out one of the commands.
+pub(super) fn webhooks(command: &Webhooks, daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
+    match command {
+        Webhooks::List => output.show(&list_all(daemon)?, |webhooks, screen| render_list(webhooks, screen)),
+        Webhooks::Show(webhook) => show(&webhook.id, daemon, output),
+        Webhooks::Add(add) => change::add(add, daemon, output),
+        Webhooks::Edit(edit) => change::edit(edit, daemon, output),
+        Webhooks::Remove(remove) => change::remove(remove, daemon, output),
+        Webhooks::Pause(webhook) => set_paused(&webhook.id, true, daemon, output),
+        Webhooks::Resume(webhook) => set_paused(&webhook.id, false, daemon, output),
+        Webhooks::Test(test) => trial::test(test, daemon, output),
+        Webhooks::RotateSecret(rotate) => change::rotate_secret(rotate, daemon, output),
+        Webhooks::Export(export) => change::export(export, daemon, output),
+    }
 }
 
-/// `webhooks show`
-pub(super) fn show(id: &WebhookId, daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
+/// Every webhook, page by page.
+fn list_all(daemon: &Client) -> Result<Vec<WebhookSummary>, Failure> {
+    let mut all = Vec::new();
+    let mut after = String::new();
+    loop {
+        let mut page = daemon.get::<WebhookPage>(&format!("/v1/webhooks?limit={COMMAND_PAGE_MAX}{after}"))?;
+        all.append(&mut page.webhooks);
+        match page.next {
+            Some(next) => after = format!("&after={next}"),
+            None => return Ok(all),
+        }
+    }
+}
+
+fn show(id: &WebhookId, daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
     let webhook = daemon.get::<WebhookDetail>(&format!("/v1/webhooks/{id}"))?;
     output.show(&webhook, render_detail)
 }
 
 /// `webhooks pause` and `webhooks resume`
-pub(super) fn set_paused(id: &WebhookId, paused: bool, daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
+fn set_paused(id: &WebhookId, paused: bool, daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
     let verb = if paused { "pause" } else { "resume" };
     let webhook = daemon.post::<WebhookSummary>(&format!("/v1/webhooks/{id}/{verb}"), None)?;
     output.show(&webhook, render_pauses)
@@ -47,7 +77,7 @@ pub(super) fn state(webhook: &WebhookSummary) -> Toned {
 
 fn render_list(webhooks: &[WebhookSummary], screen: &Screen) -> String {
     if webhooks.is_empty() {
-        return "there are no webhooks yet: add a [[webhook]] to webhooks.toml, then `hookwheel reload`\n".into();
+        return "there are no webhooks yet: `hookwheel webhooks add`, or a [[webhook]] in webhooks.toml and `hookwheel reload`\n".into();
     }
     let rows = webhooks.iter().map(|webhook| {
         vec![
@@ -65,7 +95,7 @@ fn render_list(webhooks: &[WebhookSummary], screen: &Screen) -> String {
 fn render_detail(webhook: &WebhookDetail, screen: &Screen) -> String {
     let summary = &webhook.summary;
     let origin = match summary.origin {
-        Origin::File => summary.place.clone().unwrap_or_else(|| "the configuration".into()),
+        Origin::File => summary.place.clone().unwrap_or_else(|| "no file any more".into()),
         Origin::Admin => "the admin socket".into(),
     };
     let mut facts = vec![
@@ -84,16 +114,10 @@ fn render_detail(webhook: &WebhookDetail, screen: &Screen) -> String {
                 summary.dropped
             )),
         ),
-        ("success", uncoloured(webhook.success.as_str())),
-        ("time-out", uncoloured(measured(webhook.timeout_ms.saturating_mul(1000)))),
-        ("attempts", uncoloured(schedule(webhook))),
-        ("at once", uncoloured(lane_limits(webhook))),
     ];
-    if !webhook.headers.is_empty() {
-        facts.push(("headers", uncoloured(webhook.headers.join(", "))));
-    }
-    if !webhook.allow_networks.is_empty() {
-        facts.push(("may dial", uncoloured(webhook.allow_networks.join(", "))));
+    facts.extend(webhook.settings.iter().flat_map(settings));
+    if let Some(until) = webhook.old_secret_until {
+        facts.push(("secret", uncoloured(format!("being rotated: the old one signs, too, until {until}"))));
     }
     let mut text = format!(
         "{}  {}\n{}",
@@ -109,8 +133,24 @@ fn render_detail(webhook: &WebhookDetail, screen: &Screen) -> String {
     text
 }
 
+fn settings(settings: &WebhookSettings) -> Vec<(&'static str, Toned)> {
+    let mut facts = vec![
+        ("success", uncoloured(settings.success.as_str())),
+        ("time-out", uncoloured(measured(settings.timeout_ms.saturating_mul(1000)))),
+        ("attempts", uncoloured(schedule(settings))),
+        ("at once", uncoloured(lane_limits(settings))),
+    ];
+    if !settings.headers.is_empty() {
+        facts.push(("headers", uncoloured(settings.headers.join(", "))));
+    }
+    if !settings.allow_networks.is_empty() {
+        facts.push(("may dial", uncoloured(settings.allow_networks.join(", "))));
+    }
+    facts
+}
+
 /// `16 in all: the first, then 3 × 100 s, 6 × 600 s, 6 × 3600 s`
-fn schedule(webhook: &WebhookDetail) -> String {
+fn schedule(webhook: &WebhookSettings) -> String {
     let mut steps: Vec<(u64, u64)> = Vec::new();
     for interval_ms in &webhook.retry_intervals_ms {
         match steps.last_mut() {
@@ -128,7 +168,7 @@ fn schedule(webhook: &WebhookDetail) -> String {
     format!("{} in all: the first, then {}", webhook.attempts_total, steps.join(", "))
 }
 
-fn lane_limits(webhook: &WebhookDetail) -> String {
+fn lane_limits(webhook: &WebhookSettings) -> String {
     let rate = webhook.rate.as_ref().map(|rate| format!(", at most {rate}")).unwrap_or_default();
     if webhook.ordered { format!("1, in order{rate}") } else { format!("{}{rate}", webhook.max_in_flight) }
 }
@@ -204,6 +244,10 @@ mod tests {
           whsec_c2VjcmV0
         ");
         assert!(!render_detail(&WebhookDetail { secret: None, ..webhook() }, &PIPE).contains("secret"));
+        let orphan =
+            WebhookDetail { settings: None, secret: None, summary: WebhookSummary { place: None, ..webhook().summary }, ..webhook() };
+        let text = render_detail(&orphan, &PIPE);
+        assert!(text.contains("no file any more") && !text.contains("attempts  "), "{text}");
     }
 
     #[test]

@@ -1,0 +1,166 @@
+//! A webhook that does not stand in the file, judged by the same rules, and one that does, written as the admin socket would be told of it. It never stores one.
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::environment::Environment;
+use super::mistakes::Report;
+use super::raw::{self, Section};
+use super::{Config, notation, webhook};
+use crate::model::{Definition, Origin, RetrySchedule, SuccessRule, WebhookSpec};
+
+/// What names a file or a variable of the daemon's: who may use the socket need not be one who may read those.
+const FILE_ONLY: [&str; 2] = ["secret_file", "secret_env"];
+
+impl Config {
+    /// The webhook that a definition describes, with what `[delivery]` and `[egress]` say merged in.
+    ///
+    /// # Errors
+    /// Every mistake in it, a sentence each.
+    pub fn webhook(&self, definition: &Definition) -> Result<WebhookSpec, Vec<String>> {
+        if let Some(key) = FILE_ONLY.into_iter().find(|key| definition.get(key).is_some()) {
+            return Err(vec![format!("{key} is possible in webhooks.toml only; leave it out, and hookwheel makes a secret")]);
+        }
+        let text = definition.to_toml();
+        let mut report = Report::new(&self.path, &text);
+        let readable = raw::report_syntax(&text, &mut report);
+        let table = raw::table(&readable);
+        let environment = Environment::default();
+        let around = webhook::Surroundings {
+            catalog: &self.catalog,
+            delivery: &self.delivery,
+            egress: &self.egress,
+            config_directory: self.path.parent().unwrap_or(&self.path),
+            environment: &environment,
+        };
+        let spec = webhook::webhooks(&mut Section::whole(&table), &around, &mut report).pop();
+        match (report.into_mistakes(), spec) {
+            (None, Some(spec)) => Ok(WebhookSpec { origin: Origin::Admin, place: None, ..spec }),
+            (None, None) => Err(vec!["the definition is empty".into()]),
+            (Some(mistakes), _) => Err(mistakes.list.into_iter().map(|mistake| mistake.message).collect()),
+        }
+    }
+
+    /// What would have to be said to have this webhook: every key that differs from its default.
+    #[must_use]
+    pub fn definition_of(&self, spec: &WebhookSpec) -> Definition {
+        let mut definition = Definition::default();
+        definition.set("id", spec.id.as_str());
+        definition.set("title", spec.title.as_str());
+        definition.set("project", spec.project.as_str());
+        definition.set("url", spec.url.as_str());
+        definition.set("events", spec.selectors.iter().map(|selector| Value::from(selector.as_str())).collect::<Vec<_>>());
+        if let Some(secret) = &spec.secret {
+            definition.set("secret", secret.expose_text().as_str());
+        }
+        if !spec.headers.is_empty() {
+            definition.set(
+                "headers",
+                spec.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect::<serde_json::Map<_, _>>(),
+            );
+        }
+        let own = spec.allow_networks.iter().filter(|network| !self.egress.allow_networks.contains(network));
+        let own = own.map(|network: &IpNet| Value::from(network.to_string())).collect::<Vec<_>>();
+        let default = &self.delivery;
+        let differing = [
+            ("paused", spec.paused, json!(true)),
+            ("allow_networks", !own.is_empty(), Value::from(own)),
+            ("timeout", spec.timeout_ms != default.timeout_ms, json!(notation::duration(spec.timeout_ms))),
+            ("success", spec.success != default.success, success(&spec.success)),
+            ("retry", spec.schedule != default.schedule, retry(&spec.schedule)),
+            ("max_in_flight", spec.max_in_flight != default.max_in_flight, json!(spec.max_in_flight)),
+            ("rate", spec.rate != default.rate, json!(spec.rate.map(|rate| rate.to_string()))),
+            ("ordered", spec.ordered != default.ordered, json!(spec.ordered)),
+        ];
+        for (key, _, value) in differing.into_iter().filter(|(_, differs, _)| *differs) {
+            definition.set(key, value);
+        }
+        definition
+    }
+}
+
+/// `[200, "2xx"]`
+pub(super) fn success(rule: &SuccessRule) -> Value {
+    let written = |range: &std::ops::RangeInclusive<u16>| match (range.start(), range.end()) {
+        (start, end) if start == end => json!(start),
+        (start, _) => json!(format!("{}xx", start / 100)),
+    };
+    rule.0.iter().map(written).collect()
+}
+
+/// `[{attempts = 3, every = "100s"}]`
+pub(super) fn retry(schedule: &RetrySchedule) -> Value {
+    schedule.steps.iter().map(|step| json!({ "attempts": step.attempts, "every": notation::duration(step.interval_ms) })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const FILE: &str = r#"
+[delivery]
+timeout = "5s"
+[egress]
+allow_networks = ["10.0.0.0/8"]
+[[webhook]]
+id = "crm"
+title = "CRM"
+project = "shop.example.com"
+url = "https://crm.example.com/"
+events = ["email.*", "sms.status.delivered"]
+secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+headers = { "X-Tenant" = "42" }
+allow_networks = ["192.168.1.0/24"]
+success = [200, "3xx"]
+retry = [ {attempts = 2, every = "90s"} ]
+max_in_flight = 2
+rate = "50/s"
+ordered = true
+paused = true
+"#;
+
+    fn config(text: &str) -> Config {
+        Config::parse(Path::new("webhooks.toml"), text, &Environment::default()).unwrap()
+    }
+
+    #[test]
+    fn a_webhook_of_the_file_and_its_definition_say_the_same() {
+        let config = config(FILE);
+        let definition = config.definition_of(&config.webhooks[0]);
+        insta::assert_snapshot!(definition.to_toml(), @r#"
+        [[webhook]]
+        id = "crm"
+        title = "CRM"
+        project = "shop.example.com"
+        url = "https://crm.example.com/"
+        events = ["email.*", "sms.status.delivered"]
+        allow_networks = ["192.168.1.0/24"]
+        headers = { x-tenant = "42" }
+        max_in_flight = 2
+        ordered = true
+        paused = true
+        rate = "50/s"
+        retry = [{ attempts = 2, every = "90s" }]
+        secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+        success = [200, "3xx"]
+        "#);
+        let again = config.webhook(&definition).unwrap();
+        assert_eq!(again, WebhookSpec { origin: Origin::Admin, place: None, ..config.webhooks[0].clone() });
+        assert_eq!(again.timeout_ms, 5000, "defaults come from the file");
+    }
+
+    #[test]
+    fn mistakes_are_those_of_the_file_without_a_place() {
+        let config = config("");
+        let mistakes = |text| config.webhook(&Definition::parse(text).unwrap()).unwrap_err();
+        let told =
+            mistakes(r#"{"id":"CRM","tittle":"x","project":"localhost","url":"ftp://x","events":["email.statos.*"],"max_in_flight":1.5}"#);
+        assert_eq!(told.len(), 6, "{told:#?}");
+        assert!(told.iter().any(|one| one.contains("did you mean \"title\"")), "{told:#?}");
+        assert!(mistakes(r#"{"secret_file":"/etc/shadow"}"#)[0].starts_with("secret_file is possible in webhooks.toml only"));
+        assert!(mistakes("{}")[0].contains("has no \"id\""));
+        assert!(mistakes(r#"{"id":"a]]\n[[webhook","title":null}"#).iter().any(|one| one.contains("is not a webhook id")));
+    }
+}
