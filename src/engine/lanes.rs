@@ -2,6 +2,8 @@
 //!
 //! * **Window**: at most `max_in_flight` attempts at once. It halves (down to one) when the endpoint can't be reached and grows by one with each success,
 //!   so that dead endpoints do not eat the total.
+//! * **Knocking**: an endpoint that still can't be reached with one attempt at once is left alone between two attempts, longer each time, up to a second. A refusal comes back at once, and a
+//!   million deliveries that wait for it would otherwise keep a processor busy. The first answer, whatever it is, ends that.
 //! * **Rate**: a token bucket that starts empty, fills evenly and holds a tenth of the rate's count (at least one).
 //! * **Order**: an ordered lane has one attempt in flight and takes the first accepted first; a head that failed waits on the wheel and everything behind it waits in the queue.
 //! * **Turns**: lanes with something to send stand in a ring and each takes one turn after the other.
@@ -11,6 +13,7 @@ use std::sync::Arc;
 
 use super::list::List;
 use super::pending::{NodeNumber, Pending, Place};
+use crate::limits;
 use crate::model::{OutcomeClass, Rate, Webhook, WebhookNumber};
 use crate::time::UnixMillis;
 
@@ -34,6 +37,10 @@ pub struct Lane {
     /// What was counted since the start.
     pub tally: Tally,
     window: u32,
+    /// Attempts in a row that did not reach the endpoint, with one at once.
+    knocks: u32,
+    /// Until then the endpoint is left alone.
+    rests_until: UnixMillis,
     queue: List,
     bucket: Bucket,
     in_ring: bool,
@@ -90,8 +97,18 @@ impl Lane {
         self.queue.iter(pending).next().map(|node| pending.due(node))
     }
 
+    /// Until when the endpoint is left alone, because it could not be reached.
+    #[must_use]
+    pub fn rests_until(&self) -> UnixMillis {
+        self.rests_until
+    }
+
     fn leave(&mut self, now: UnixMillis) -> Leave {
-        if self.may_send() { self.bucket.leave(now) } else { Leave::No }
+        match self.may_send() {
+            false => Leave::No,
+            true if now < self.rests_until => Leave::NotBefore(self.rests_until),
+            true => self.bucket.leave(now),
+        }
     }
 
     fn may_send(&self) -> bool {
@@ -99,13 +116,26 @@ impl Lane {
         is_open && !self.queue.is_empty() && !self.head_waits && !self.comes_to_order && self.in_flight < self.window()
     }
 
-    fn note_outcome(&mut self, class: OutcomeClass) {
+    fn note_outcome(&mut self, class: OutcomeClass, now: UnixMillis) {
         let Some(webhook) = &self.webhook else { return };
-        if class == OutcomeClass::Success {
-            self.window = (self.window + 1).min(webhook.spec.max_in_flight);
-        } else if class.is_unreachable() {
-            self.window = (self.window / 2).max(1);
+        if !class.is_unreachable() {
+            self.knocks = 0;
+            if class == OutcomeClass::Success {
+                self.window = (self.window + 1).min(webhook.spec.max_in_flight);
+            }
+            return;
         }
+        if self.window == 1 {
+            let rest_ms = limits::KNOCK_REST_MS << self.knocks.min(16);
+            self.rests_until = now.plus_ms(rest_ms.min(limits::KNOCK_REST_MAX_MS));
+            self.knocks += 1;
+        }
+        self.window = (self.window / 2).max(1);
+    }
+
+    /// Whatever is known of the endpoint counts no longer.
+    fn forget_knocks(&mut self) {
+        (self.knocks, self.rests_until) = (0, UnixMillis(0));
     }
 }
 
@@ -195,8 +225,10 @@ impl Lanes {
         if old_limit != Some(webhook.spec.max_in_flight) {
             lane.window = webhook.spec.max_in_flight;
         }
+        if lane.webhook.as_ref().is_some_and(|old| old.spec.url != webhook.spec.url) {
+            lane.forget_knocks();
+        }
         lane.bucket.set_rate(webhook.spec.rate, now);
-        let throttled_until = lane.throttled_until.take();
         lane.paused = paused;
         lane.closed = false;
         lane.webhook = Some(webhook);
@@ -205,10 +237,7 @@ impl Lanes {
         if order_changed {
             lane.comes_to_order = lane.ordered() && lane.in_flight > 0;
         }
-        if let Some(moment) = throttled_until {
-            self.throttled.remove(&(moment, number));
-        }
-        self.enroll(number);
+        self.unthrottle(number);
         order_changed
     }
 
@@ -312,10 +341,10 @@ impl Lanes {
     }
 
     /// Notes that an attempt ended.
-    pub fn attempt_ended(&mut self, number: WebhookNumber, class: OutcomeClass) {
+    pub fn attempt_ended(&mut self, number: WebhookNumber, class: OutcomeClass, now: UnixMillis) {
         let lane = self.lane_mut(number);
         lane.in_flight = lane.in_flight.saturating_sub(1);
-        lane.note_outcome(class);
+        lane.note_outcome(class, now);
         self.enroll(number);
     }
 
@@ -333,8 +362,10 @@ impl Lanes {
 
     /// Forgets that the endpoint said that it is gone.
     pub fn resume(&mut self, number: WebhookNumber) {
-        self.lane_mut(number).gone = false;
-        self.enroll(number);
+        let lane = self.lane_mut(number);
+        lane.gone = false;
+        lane.forget_knocks();
+        self.unthrottle(number);
     }
 
     /// An entry was ended where it waited. What is dead at the front of the queue is freed, for nobody walks a queue that is paused; and when it was an ordered lane's head, the next one's turn has come.
@@ -377,6 +408,14 @@ impl Lanes {
             lane.in_ring = true;
             self.ring.push_back(number);
         }
+    }
+
+    /// Asks the lane anew whether it may send.
+    fn unthrottle(&mut self, number: WebhookNumber) {
+        if let Some(moment) = self.lane_mut(number).throttled_until.take() {
+            self.throttled.remove(&(moment, number));
+        }
+        self.enroll(number);
     }
 
     fn throttle(&mut self, number: WebhookNumber, moment: UnixMillis) {

@@ -352,7 +352,7 @@ impl Engine {
         let attempt = Attempt { round, number, due, finished: now, outcome, next };
         effects.push(Effect::RecordAttempt(AttemptRecord { key, body, attempt }));
         self.tally(key.webhook, class, sentence, next);
-        self.lanes.attempt_ended(key.webhook, class);
+        self.lanes.attempt_ended(key.webhook, class, now);
         if class == OutcomeClass::Gone && self.lanes.set_gone(key.webhook) {
             effects.push(Effect::PauseWebhook { webhook: key.webhook, reason: PauseReason::Gone });
         }

@@ -1,5 +1,6 @@
 //! The engine in virtual time, with a store that settles at once and endpoints that answer as told. It never waits for anything.
 
+mod knocking;
 mod wishes;
 
 use std::collections::BTreeMap;

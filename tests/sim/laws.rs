@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use hookwheel::engine::{AttemptRecord, Engine, Reply, Send};
-use hookwheel::limits::{OUTCOME_CREDITS, RETRY_AFTER_EXTRA_MAX_MS};
+use hookwheel::limits::{KNOCK_REST_MAX_MS, OUTCOME_CREDITS, RETRY_AFTER_EXTRA_MAX_MS};
 use hookwheel::model::{
     DeliveryKey, DeliveryState, EventId, EventTypeName, Locator, NewEvent, Next, OutcomeClass, Project, Proposal, Sequence, Settled,
     Verdict, Webhook, WebhookNumber,
@@ -276,7 +276,10 @@ pub(crate) fn nobody_is_forgotten(mirror: &Mirror, engine: &Engine, now: UnixMil
     }
     for (number, lane) in &mirror.lanes {
         let window = engine.lanes().get(*number).map_or(0, |lane| lane.window());
-        let is_limited = lane.webhook.as_ref().is_some_and(|webhook| webhook.spec.rate.is_some());
+        // An endpoint that can't be reached is left alone for a second at most.
+        let rests_ms = engine.lanes().get(*number).map_or(0, |lane| lane.rests_until().since_ms(now));
+        require("nobody is forgotten", rests_ms <= KNOCK_REST_MAX_MS, || format!("{number:?} is left alone for {rests_ms} ms"))?;
+        let is_limited = rests_ms > 0 || lane.webhook.as_ref().is_some_and(|webhook| webhook.spec.rate.is_some());
         if !lane.is_open() || is_limited || lane.in_flight >= window {
             continue;
         }
