@@ -167,9 +167,14 @@ impl World {
             return Ok(());
         }
         let before = self.segments();
-        let until_ms = self.now_ms + self.plan.keep_ms + 4 * MINUTE * (before.len() as u64 + 3);
+        let takes_ms = self.plan.keep_ms + 4 * MINUTE * (before.len() as u64 + 3);
+        let (mut until_ms, mut incarnation) = (self.now_ms + takes_ms, self.incarnation);
         while self.now_ms < until_ms {
             self.step()?;
+            if self.incarnation != incarnation {
+                // A table that was hurt may be noticed only now; the process that follows takes its time anew.
+                (until_ms, incarnation) = (self.now_ms + takes_ms, self.incarnation);
+            }
         }
         let after = self.segments();
         let sealed_before = &before[..before.len().saturating_sub(1)];
