@@ -28,11 +28,16 @@ pub(super) struct Wishes {
 impl Engine {
     /// Puts what waits for its time into its lane now.
     pub(super) fn retry_wanted(&mut self, ticket: Ticket, keys: &[DeliveryKey], now: UnixMillis, effects: &mut Vec<Effect>) {
-        let found = keys.iter().map(|key| self.find(*key)).collect::<Vec<_>>();
-        for (_, node) in found.iter().filter(|(found, _)| *found == Found::Waiting) {
-            self.hasten(*node, now);
+        let mut all_found = Vec::with_capacity(keys.len());
+        for key in keys {
+            // Each is looked for when its turn comes: one that is named twice has another node then.
+            let (found, node) = self.find(*key);
+            if found == Found::Waiting {
+                self.hasten(node, now);
+            }
+            all_found.push(found);
         }
-        effects.push(Effect::Found { ticket, found: found.into_iter().map(|(found, _)| found).collect() });
+        effects.push(Effect::Found { ticket, found: all_found });
     }
 
     /// Ends what is pending.

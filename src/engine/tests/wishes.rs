@@ -56,6 +56,18 @@ fn what_waits_for_its_time_is_tried_now_and_its_schedule_goes_on_from_there() {
 }
 
 #[test]
+fn what_is_named_twice_is_tried_once() {
+    let mut world = World::new(vec![webhook(1)], failure);
+    world.publish(2);
+    world.run_until(START.plus_ms(1000));
+    assert_eq!(world.sent_to(1), 2);
+    assert_eq!(world.retry(&[1, 2, 1]), [Found::Waiting; 3]);
+    assert_eq!(world.sent_to(1), 4);
+    world.run_until(START.plus_ms(30_000_000));
+    assert_eq!(world.sent_to(1), 32);
+}
+
+#[test]
 fn in_a_paused_lane_it_waits_for_the_lane_alone() {
     let mut world = World::new(vec![webhook(1)], failure);
     world.publish(3);
