@@ -6,6 +6,7 @@
 mod answers;
 mod archivist;
 mod clients;
+mod disk;
 mod endpoints;
 mod hallway;
 mod laws;
