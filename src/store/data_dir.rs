@@ -234,9 +234,21 @@ fn io_error(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> DataDi
     move |error| DataDirError::Io { path, what, error }
 }
 
-/// Makes a directory that nobody else may look into, when there is none.
+/// Makes a directory that nobody else may look into, when there is none, and makes its name durable: what is synced in it would be lost with its name.
 pub(super) fn make_private(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    let missing = path.ancestors().take_while(|part| !part.as_os_str().is_empty() && !part.exists()).collect::<Vec<_>>();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    if missing.is_empty() {
+        // Whoever made it may have died before its name was durable. Where the parent may not be read, an operator made it.
+        drop(sync_parent(path));
+    }
+    missing.into_iter().try_for_each(sync_parent)
+}
+
+/// Makes the name of a file or directory durable.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
 }
 
 /// The name of the copy of the last good configuration.

@@ -76,12 +76,12 @@ impl World {
         match request {
             Ok(request) => self.do_for_the_archivist(&mut daemon, request),
             Err(error @ RetentionError::Disk { .. }) => {
-                self.remark(&error.to_string());
+                self.report(&error.to_string());
                 daemon.archivist.at = self.now_ms + MINUTE;
             }
             Err(error) => {
                 self.daemon = Some(daemon);
-                self.remark(&error.to_string());
+                self.report(&error.to_string());
                 return self.archivist_fails(error);
             }
         }

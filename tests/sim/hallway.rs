@@ -359,7 +359,7 @@ impl World {
         if self.rng.one_in(8)
             && let Err(error) = daemon.history.work()
         {
-            self.remark(&format!("no index for a sealed segment: {error}"));
+            self.report(&format!("no index for a sealed segment: {error}"));
         }
     }
 
@@ -371,7 +371,7 @@ impl World {
         if let Some((_, job)) = daemon.spare.take_if(|(at, _)| *at <= self.now_ms) {
             let prepared = job.run();
             if let Err(error) = &prepared {
-                self.remark(&format!("no spare segment: {error}"));
+                self.report(&format!("no spare segment: {error}"));
             }
             daemon.writer.take_spare(prepared, now)?;
         }

@@ -56,7 +56,7 @@ impl World {
     }
 
     fn start_failed(&mut self, error: &str, has_room: bool) -> Law {
-        self.remark(&format!("the start failed: {error}"));
+        self.report(&format!("the start failed: {error}"));
         let is_excused = self.medium.is_dead() || self.medium.is_troubled() || !has_room;
         require("the store opens", is_excused, || error.to_owned())?;
         self.ended_well = false;
@@ -68,7 +68,7 @@ impl World {
         let (warnings, rebuilt) = (recovered.warnings.join("; "), recovered.rebuilt);
         self.note("started", &[("facts", recovered.view.meta().sequence.0), ("rebuilt", rebuilt.into())]);
         if !warnings.is_empty() {
-            self.remark(&warnings);
+            self.report(&warnings);
         }
         self.check_recovered(&recovered, is_behind_only)?;
         let mut entries = Vec::new();
@@ -219,7 +219,7 @@ impl World {
 
     /// The store failed, so the process ends.
     pub(crate) fn process_fails(&mut self, error: &StoreError) {
-        self.remark(&format!("the process ends: {error}"));
+        self.report(&format!("the process ends: {error}"));
         if matches!(error, StoreError::View(_)) && !self.medium.is_dead() {
             self.table.mark();
         }

@@ -7,6 +7,7 @@ mod answers;
 mod archivist;
 mod clients;
 mod defects;
+mod disk;
 mod endpoints;
 mod hallway;
 mod laws;

@@ -7,6 +7,8 @@
 //! * The process can be made to die inside any call that changes something; the call has happened, or not, or in part.
 
 mod capacity;
+mod faults;
+mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -15,6 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hookwheel::store::journal::medium::{Medium, MediumFile};
 
 use self::capacity::Capacity;
+use self::faults::Faults;
+pub(crate) use self::faults::{Call, Fault};
+use self::pages::{Inode, Naming};
 use crate::random::Rng;
 
 const PAGE: usize = 4096;
@@ -45,6 +50,7 @@ pub(crate) struct SimFile {
     inode: u64,
 }
 
+#[derive(Clone)]
 struct Disk {
     rng: Rng,
     inodes: BTreeMap<u64, Inode>,
@@ -59,20 +65,8 @@ struct Disk {
     lies: bool,
     directory_lies: bool,
     capacity: Capacity,
-}
-
-#[derive(Default)]
-struct Inode {
-    cache: Vec<u8>,
-    durable: Vec<u8>,
-    dirty: BTreeSet<usize>,
-}
-
-/// A change of names that no directory sync has made durable.
-enum Naming {
-    Create(String, u64),
-    Rename(String, String, u64),
-    Remove(String, u64),
+    faults: Faults,
+    images: Option<Vec<Disk>>,
 }
 
 /// What becomes of a call.
@@ -99,6 +93,8 @@ impl SimMedium {
             lies: false,
             directory_lies: false,
             capacity: Capacity::endless(),
+            faults: Faults::default(),
+            images: None,
         };
         Self { disk: Arc::new(Mutex::new(disk)), sight: Sight::Daemon }
     }
@@ -150,7 +146,8 @@ impl SimMedium {
 
     /// Whether calls fail now and then.
     pub(crate) fn is_troubled(&self) -> bool {
-        self.lock().faults_per_million > 0
+        let disk = self.lock();
+        disk.faults_per_million > 0 || disk.faults.excuse()
     }
 
     /// Bytes of the journal's frames change by themselves, in one place.
@@ -212,6 +209,9 @@ impl Disk {
             return None;
         }
         if is_change {
+            if !spared {
+                self.keep_image();
+            }
             self.changes += 1;
             if self.dies_at == Some(self.changes) {
                 self.dead = true;
@@ -255,88 +255,6 @@ impl Disk {
     }
 }
 
-impl Naming {
-    fn apply(&self, names: &mut BTreeMap<String, u64>) {
-        match self {
-            Self::Create(name, inode) => drop(names.insert(name.clone(), *inode)),
-            Self::Rename(from, to, inode) => {
-                if names.get(from) == Some(inode) {
-                    names.remove(from);
-                }
-                names.insert(to.clone(), *inode);
-            }
-            Self::Remove(name, inode) => {
-                if names.get(name) == Some(inode) {
-                    names.remove(name);
-                }
-            }
-        }
-    }
-}
-
-impl Inode {
-    fn write(&mut self, bytes: &[u8], offset: usize) {
-        let end = offset + bytes.len();
-        grow(&mut self.cache, end);
-        self.cache[offset..end].copy_from_slice(bytes);
-        if !bytes.is_empty() {
-            self.dirty.extend(offset / PAGE..=(end - 1) / PAGE);
-        }
-    }
-
-    fn carry_over(&mut self, from: usize, to: usize) {
-        let to = to.min(self.cache.len());
-        if from >= to {
-            return;
-        }
-        grow(&mut self.durable, to);
-        self.durable[from..to].copy_from_slice(&self.cache[from..to]);
-    }
-
-    fn sync(&mut self) {
-        for page in std::mem::take(&mut self.dirty) {
-            self.carry_over(page * PAGE, (page + 1) * PAGE);
-        }
-    }
-
-    /// Some pages are carried over, some are forgotten to be dirty, some stay so.
-    fn sync_badly(&mut self, rng: &mut Rng) {
-        for page in std::mem::take(&mut self.dirty) {
-            match rng.below(3) {
-                0 => self.carry_over(page * PAGE, (page + 1) * PAGE),
-                1 => {}
-                _ => drop(self.dirty.insert(page)),
-            }
-        }
-    }
-
-    fn power_lost(&mut self, rng: &mut Rng) {
-        let mood = rng.below(5);
-        for page in std::mem::take(&mut self.dirty) {
-            let start = page * PAGE;
-            match mood {
-                0 => {}
-                1 => self.carry_over(start, start + PAGE),
-                2 if rng.one_in(2) => self.carry_over(start, start + PAGE),
-                2 => {}
-                3 => {
-                    for sector in (start..start + PAGE).step_by(SECTOR).filter(|_| rng.one_in(2)).collect::<Vec<_>>() {
-                        self.carry_over(sector, sector + SECTOR);
-                    }
-                }
-                _ => self.carry_over(start, start + rng.index(PAGE)),
-            }
-        }
-        self.cache.clone_from(&self.durable);
-    }
-}
-
-fn grow(bytes: &mut Vec<u8>, length: usize) {
-    if bytes.len() < length {
-        bytes.append(&mut vec![0; length - bytes.len()]);
-    }
-}
-
 fn dead() -> io::Error {
     io::Error::other("the process is dead")
 }
@@ -363,6 +281,7 @@ impl Medium for SimMedium {
         if disk.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        disk.may(Call::Create)?;
         let fate = disk.fate(true, false).ok_or_else(dead)?;
         let inode = disk.next_inode;
         if disk.happens(fate) {
@@ -385,6 +304,7 @@ impl Medium for SimMedium {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut disk = self.lock();
         let inode = *disk.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        disk.may(Call::Rename)?;
         let fate = disk.fate(true, false).ok_or_else(dead)?;
         if disk.happens(fate) {
             disk.name(Naming::Rename(from.to_owned(), to.to_owned(), inode));
@@ -395,6 +315,7 @@ impl Medium for SimMedium {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut disk = self.lock();
         let inode = *disk.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        disk.may(Call::Remove)?;
         let fate = disk.fate(true, false).ok_or_else(dead)?;
         if disk.happens(fate) {
             disk.name(Naming::Remove(name.to_owned(), inode));
@@ -404,6 +325,7 @@ impl Medium for SimMedium {
 
     fn sync_directory(&self) -> io::Result<()> {
         let mut disk = self.lock();
+        disk.may(Call::SyncDirectory)?;
         let fate = disk.fate(true, false).ok_or_else(dead)?;
         if disk.lies || disk.directory_lies {
             return if fate == Fate::Well { Ok(()) } else { Err(failed()) };
@@ -444,6 +366,10 @@ impl MediumFile for SimFile {
         let offset = usize::try_from(offset).expect("simulated files are small");
         let size = disk.inodes.get(&self.inode).ok_or_else(dead)?.cache.len();
         disk.has_room(size, offset + bytes.len())?;
+        if let Some(fault) = disk.strike(Call::Write) {
+            disk.inodes.get_mut(&self.inode).ok_or_else(dead)?.write(&bytes[..fault.part_of(bytes.len())], offset);
+            return Err(fault.error());
+        }
         let fate = disk.fate(true, false).ok_or_else(dead)?;
         let count = if fate == Fate::Well { bytes.len() } else { disk.rng.index(bytes.len() + 1) };
         disk.inodes.get_mut(&self.inode).ok_or_else(dead)?.write(&bytes[..count], offset);
@@ -452,6 +378,11 @@ impl MediumFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut disk = self.lock();
+        if let Some(fault) = disk.strike(Call::Sync) {
+            let mut rng = disk.rng.fork();
+            disk.inodes.get_mut(&self.inode).ok_or_else(dead)?.sync_badly(&mut rng);
+            return Err(fault.error());
+        }
         let fate = disk.fate(true, false).ok_or_else(dead)?;
         let mut rng = disk.rng.fork();
         let lies = disk.lies;
@@ -487,6 +418,7 @@ impl SimFile {
 }
 
 fn read_fate(disk: &mut Disk) -> io::Result<()> {
+    disk.may(Call::Read)?;
     match disk.fate(false, false) {
         Some(Fate::Well) => Ok(()),
         Some(_) => Err(failed()),

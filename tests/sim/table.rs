@@ -58,6 +58,18 @@ impl SimTable {
         })))
     }
 
+    /// A copy of this table on another disk, on which a crash does what that seed says.
+    pub(crate) fn copy(&self, medium: SimMedium, seed: u64) -> Self {
+        let disk = self.lock();
+        let (rows, kept, batches, thrown_away) = (disk.rows.clone(), disk.kept.clone(), disk.batches.clone(), disk.thrown_away.clone());
+        let TableDisk { marked, broken, hurt, .. } = *disk;
+        let rng = Rng::new(seed);
+        let (faults_per_million, wrote_without_room) = (0, false);
+        let copy =
+            TableDisk { medium, rng, rows, kept, batches, thrown_away, marked, broken, hurt, faults_per_million, wrote_without_room };
+        Self(Arc::new(Mutex::new(copy)))
+    }
+
     /// Opens it as the daemon does: what is marked as damaged is not even tried.
     pub(crate) fn open(&self, opening: Opening) -> Result<Self, TableError> {
         let mut disk = self.lock();

@@ -94,6 +94,34 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// A script of half an hour in which everything happens but nothing goes wrong by itself: events, retries, operators, stops and starts, segments that go.
+    pub(crate) fn of_script(self) -> Self {
+        const NEVER: u64 = 1000 * HOUR;
+        Self {
+            active_ms: HOUR / 2,
+            segment_size: 40 * 1024,
+            keep_ms: MINUTE,
+            max_size_bytes: 40 * 1024 * 1000,
+            idempotency_window_ms: 10 * MINUTE,
+            max_in_flight: 1024,
+            max_pending: 100_000,
+            max_pending_per_webhook: 10_000,
+            publish_every_ms: MINUTE,
+            crash_every_ms: NEVER,
+            power_percent: 50,
+            trouble_every_ms: NEVER,
+            fills_every_ms: NEVER,
+            hurt_percent: 0,
+            operator_every_ms: 2 * MINUTE,
+            mood_every_ms: 5 * MINUTE,
+            lies: false,
+            rots: false,
+            webhooks: self.webhooks,
+        }
+    }
+}
+
 /// A webhook of the file with that number in its id.
 pub(crate) fn webhook(rng: &mut Rng, number: u64) -> WebhookSpec {
     let id = WebhookId::parse(&format!("hook-{number}")).expect("it has the form of an id");

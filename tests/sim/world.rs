@@ -61,6 +61,14 @@ pub(crate) struct Planned {
     what: Happening,
 }
 
+/// How things stood before something happened.
+pub(crate) struct Before {
+    /// So many facts had been acknowledged.
+    pub(crate) acknowledged: usize,
+    /// The view, which follows what was synced.
+    pub(crate) table: SimTable,
+}
+
 /// Everything there is.
 pub(crate) struct World {
     pub(crate) now_ms: u64,
@@ -101,6 +109,8 @@ pub(crate) struct World {
     pub(crate) full_until: Option<u64>,
     /// What came about, so that a test can say that the seeds reach it.
     pub(crate) reached: BTreeSet<&'static str>,
+    /// Errors that the store reported.
+    pub(crate) reported: u64,
     /// Nothing goes wrong any more.
     pub(crate) is_calm: bool,
     happenings: BinaryHeap<Reverse<Planned>>,
@@ -161,6 +171,7 @@ impl World {
             rotten: false,
             full_until: None,
             reached: BTreeSet::new(),
+            reported: 0,
             is_calm: false,
             happenings: BinaryHeap::new(),
             planned: 0,
@@ -187,6 +198,17 @@ impl World {
         self.old_segments_go()?;
         laws::accepted_is_never_lost(&self.ledger, &self.answered)?;
         laws::attempts_never_exceed_the_schedule(&self.ledger, &self.sends, &self.repeats, &self.longest)
+    }
+
+    /// Lets everything happen, and after each thing has somebody look at it.
+    pub(crate) fn run_watched(&mut self, look: &mut dyn FnMut(&mut Self, &Before) -> Law) -> Law {
+        self.plan_beginning();
+        while self.now_ms < self.plan.active_ms {
+            let before = Before { acknowledged: self.ledger.acknowledged, table: self.table.copy(self.medium.daemon(), 0) };
+            self.step()?;
+            look(self, &before)?;
+        }
+        Ok(())
     }
 
     /// Goes on until nothing is under way or waits that could be sent.
@@ -234,6 +256,12 @@ impl World {
 
     pub(crate) fn remark(&mut self, what: &str) {
         self.trace.remark(self.now_ms, what);
+    }
+
+    /// The store reports that something went wrong.
+    pub(crate) fn report(&mut self, what: &str) {
+        self.reported += 1;
+        self.remark(what);
     }
 
     /// Around `mean_ms`, from almost nothing to twice as long.
@@ -377,6 +405,7 @@ impl World {
         self.set_trouble(0);
         self.disk_has_room();
         self.medium.never_die();
+        self.medium.fail_no_more();
         for mood in self.moods.values_mut() {
             *mood = Mood::Well;
         }

@@ -33,7 +33,8 @@ pub(super) fn list(arguments: &DeliveryList, daemon: &Client, output: &mut Outpu
         // A page may be empty and still say where to go on; one that says where it began goes nowhere.
         let is_stuck = page.next.is_some() && page.next == whole.next;
         whole.deliveries.append(&mut page.deliveries);
-        (whole.next, whole.unindexed_segments) = (page.next, page.unindexed_segments);
+        // What one page did not show, the list does not, whatever the next one says.
+        (whole.next, whole.unindexed_segments) = (page.next, whole.unindexed_segments.max(page.unindexed_segments));
         if whole.next.is_none() || is_stuck || whole.deliveries.len() >= limit {
             break;
         }

@@ -56,7 +56,7 @@ pub(in super::super) fn list(arguments: &List, daemon: &Client, output: &mut Out
         let mut page = daemon.get::<EventPage>(&list_path(arguments, wanted, whole.next))?;
         page.events.truncate(wanted);
         whole.events.append(&mut page.events);
-        (whole.next, whole.unindexed_segments) = (page.next, page.unindexed_segments);
+        (whole.next, whole.unindexed_segments) = (page.next, whole.unindexed_segments.max(page.unindexed_segments));
         if whole.next.is_none() || whole.events.len() >= limit {
             break;
         }

@@ -68,12 +68,13 @@ impl Lists {
         let EventFilter { project, event_type, limit, after } = filter;
         let limit = limit.unwrap_or(limits::PAGE_DEFAULT).clamp(1, limits::PAGE_MAX);
         let wanted = WantedEvents { project, event_type, after: after.map(Sequence) };
+        let unindexed_segments = self.history.unindexed();
         let mut found = self.history.events(&wanted, limit + 1)?;
         let goes_on = found.len() > limit;
         found.truncate(limit);
         let next = found.last().map(|event| event.sequence.0).filter(|_| goes_on);
         let events = found.into_iter().map(|event| self.summary_of(event)).collect::<Result<_, _>>()?;
-        Ok(EventPage { events, next, unindexed_segments: self.history.unindexed() })
+        Ok(EventPage { events, next, unindexed_segments })
     }
 
     fn summary_of(&self, event: KnownEvent) -> Result<EventSummary, HistoryError> {

@@ -180,6 +180,8 @@ pub(super) async fn page(house: &House, filter: DeliveryFilter) -> Result<Delive
     house.barrier().await?;
     let wish = Wish::new(house, filter)?;
     let lists = house.0.lists.clone();
+    // Before it is read: an index that is made meanwhile comes too late for this page.
+    let unindexed_segments = lists.history.unindexed();
     let read = tokio::task::spawn_blocking(move || lists.page(&wish, after)).await;
     let (found, next) = read.map_err(|_| internal("reading the list failed"))??;
     let keys = found.iter().map(|(standing, ..)| standing.key).collect::<Vec<_>>();
@@ -190,7 +192,7 @@ pub(super) async fn page(house: &House, filter: DeliveryFilter) -> Result<Delive
     let deliveries = current.map(|((standing, event, last), known)| {
         summary(house, standing, event.as_ref(), last.as_ref(), known.is_some_and(|(_, flying)| flying))
     });
-    Ok(DeliveryPage { deliveries: deliveries.collect(), next, unindexed_segments: house.0.lists.history.unindexed() })
+    Ok(DeliveryPage { deliveries: deliveries.collect(), next, unindexed_segments })
 }
 
 /// One delivery with its attempts.

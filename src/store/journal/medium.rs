@@ -8,10 +8,12 @@
 //! * A file's name is durable once [`Medium::sync_directory`] returned. A rename is atomic: afterwards one of the two names stands.
 //! * After a sync failed nothing is known about any byte written since the last good one.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::store::data_dir::make_private;
 
 /// One directory of a disk.
 pub trait Medium: Send + Sync + 'static {
@@ -96,7 +98,7 @@ impl RealMedium {
     /// # Errors
     /// Those of the system.
     pub fn open(path: &Path) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        make_private(path)?;
         Ok(Self { path: path.to_owned() })
     }
 

@@ -285,7 +285,7 @@ impl<F: MediumFile> SegmentScan<F> {
 
     /// Where the next frame with a good checksum begins behind `offset`.
     fn next_frame_after(&mut self, offset: u64) -> io::Result<Option<u64>> {
-        let size = self.file.size()?;
+        let size = self.size()?;
         let mut candidate = (offset + 1).next_multiple_of(ALIGNMENT as u64);
         while candidate + (HEADER_SIZE as u64) < size {
             let Ok(zeros) = self.leading_zeros(candidate) else {
@@ -305,7 +305,7 @@ impl<F: MediumFile> SegmentScan<F> {
     }
 
     fn has_bytes_from(&mut self, offset: u64) -> io::Result<bool> {
-        let size = self.file.size()?;
+        let size = self.size()?;
         let mut at = offset;
         while at < size {
             let zeros = self.leading_zeros(at)?;
@@ -328,11 +328,16 @@ impl<F: MediumFile> SegmentScan<F> {
         Ok(in_blocks + rest[in_blocks..].iter().take_while(|byte| **byte == 0).count())
     }
 
+    /// Bytes of the file. A disk that does not say has refused whatever was to be read.
+    fn size(&mut self) -> io::Result<u64> {
+        self.file.size().inspect_err(|error| self.refused = Some(error.to_string()))
+    }
+
     /// `length` bytes at `offset`; `None` where the file ends before. What the disk refuses matters only when it is among them.
     fn bytes(&mut self, offset: u64, length: usize) -> io::Result<Option<&[u8]>> {
         let buffer_end = self.buffer_start + self.buffer.len() as u64;
         if offset < self.buffer_start || offset + length as u64 > buffer_end {
-            let left = usize::try_from(self.file.size()?.saturating_sub(offset)).unwrap_or(usize::MAX);
+            let left = usize::try_from(self.size()?.saturating_sub(offset)).unwrap_or(usize::MAX);
             self.buffer = vec![0; length.max(READ_AHEAD).min(left)];
             self.buffer_start = offset;
             let (filled, refused) = read_as_far_as_possible(self.file.as_ref(), &mut self.buffer, offset);
