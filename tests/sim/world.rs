@@ -291,8 +291,11 @@ impl World {
             let delay_ms = self.around(self.plan.active_ms / 2);
             self.plan_in(delay_ms, Happening::DiskBeginsToLie);
         }
-        self.medium.set_lies(self.defect == Defect::DiskLies);
-        self.medium.set_directory_lies(self.defect == Defect::DirectoryLies);
+        match self.defect {
+            Defect::DiskLies => self.medium.set_lies(true),
+            Defect::DirectoryLies => self.medium.set_directory_lies(true),
+            _ => {}
+        }
     }
 
     /// Lets the next thing happen, whatever is first.
