@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -25,6 +25,12 @@ pub(crate) struct Daemon<'a> {
     house: &'a House,
     child: Child,
     pub(crate) address: SocketAddr,
+}
+
+/// The real time, by which these tests measure.
+#[expect(clippy::disallowed_methods, reason = "they watch a process from outside")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }
 
 /// Waits until `done` gives something.

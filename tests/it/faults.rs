@@ -4,9 +4,9 @@
 //! `DISK_FAULTS=20` lets the first 20 calls of each kind fail instead of two, `DISK_HANG_S=30` has a sync hang so long instead of three seconds.
 
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::daemon::{Daemon, House, event, until, webhook};
+use crate::daemon::{Daemon, House, event, now, until, webhook};
 use crate::disk::image::Image;
 use crate::disk::{Calls, Disk, Error, Fault, Place};
 use crate::load::{Chance, Load};
@@ -49,7 +49,7 @@ fn says_why(house: &House, code: Option<i32>, what: &str) {
 
 /// Lets a running daemon meet the fault, waits whether it ends, and ends it if it goes on.
 fn meet<'a>(mut daemon: Daemon<'a>, house: &'a House, disk: &Disk, load: &Load, fault: Fault) {
-    let began = Instant::now();
+    let began = now();
     disk.fail(fault);
     while daemon.ended().is_none() && began.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(5));
@@ -150,7 +150,7 @@ fn a_slow_disk_slows_acceptance_and_nothing_else() {
     let hang_ms = 1000 * variable("DISK_HANG_S", 3);
     for (number, ms) in [50, 50, 1000, hang_ms].into_iter().enumerate() {
         disk.slow(ms);
-        let posted = Instant::now();
+        let posted = now();
         let waits = Duration::from_millis(ms.into());
         std::thread::scope(|scope| {
             let answer = scope.spawn(|| {

@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use crate::daemon::{Daemon, House, exchange, until};
+use crate::daemon::{Daemon, House, exchange, now, until};
 use crate::receivers::{Received, Receiver, after, fails_first, ok};
 
 const CLIENTS: usize = 4;
@@ -111,14 +111,14 @@ impl Load {
 
     /// Kills the daemon.
     pub(crate) fn kill(&self, daemon: Daemon<'_>) {
-        let before = Instant::now();
+        let before = now();
         daemon.kill();
-        self.kills.lock().unwrap().push((before, Instant::now()));
+        self.kills.lock().unwrap().push((before, now()));
     }
 
     /// The daemon came to an end by itself, at a moment since `began`.
     pub(crate) fn ended(&self, began: Instant) {
-        self.kills.lock().unwrap().push((began, Instant::now()));
+        self.kills.lock().unwrap().push((began, now()));
     }
 
     /// How many events were acknowledged.
@@ -159,7 +159,7 @@ impl Load {
             // A request that is repeated because its answer got lost has more.
             let duplicates = answer["duplicates"].as_u64();
             assert!(old.is_none() || duplicates.is_some_and(|count| count > 0), "{old:?} was acknowledged before: {answer}");
-            let answered = Instant::now();
+            let answered = now();
             let new = (first..first + new).map(|number| Acknowledged { number, posted, answered });
             self.acknowledged.lock().unwrap().extend(new);
             if let Some(old) = self.any_acknowledged(&mut chance).filter(|_| chance.below(8) == 0) {
@@ -189,7 +189,7 @@ impl Load {
     /// Posts until there is an answer, which is that it was accepted; nothing when told to stop before.
     fn post(&self, content_type: &str, body: &str) -> Option<(Instant, Value)> {
         while !self.stop.load(Ordering::Relaxed) {
-            let (to, posted) = (*self.address.read().unwrap(), Instant::now());
+            let (to, posted) = (*self.address.read().unwrap(), now());
             match exchange(to, &request(content_type, body)) {
                 Some((200 | 202, answer)) => return Some((posted, answer)),
                 Some((503, _)) | None => std::thread::sleep(Duration::from_millis(5)),

@@ -12,6 +12,8 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::runtime::Runtime;
 
+use crate::daemon::now;
+
 /// A request as a receiver got it.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
@@ -63,7 +65,7 @@ async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let one = Received { at: Instant::now(), path: uri.path().to_owned(), headers, body: body.to_vec() };
+    let one = Received { at: now(), path: uri.path().to_owned(), headers, body: body.to_vec() };
     let mut response = answer(&one);
     received.lock().unwrap().push(one);
     if let Some(Later(wait)) = response.extensions_mut().remove() {

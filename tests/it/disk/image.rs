@@ -12,7 +12,8 @@ use std::path::Path;
 
 use crate::load::Chance;
 
-const PAGE: u64 = 4096;
+const PAGE_BYTES: usize = 4096;
+const PAGE: u64 = PAGE_BYTES as u64;
 const SECTOR: u64 = 512;
 const HEAD: usize = 32;
 const CREATE: u64 = 0o100;
@@ -85,8 +86,8 @@ impl Bytes {
         let mut rest = bytes;
         while !rest.is_empty() {
             let begin = usize::try_from(at % PAGE).unwrap();
-            let (now, later) = rest.split_at(rest.len().min(PAGE as usize - begin));
-            let page = self.pages.entry(at / PAGE).or_insert_with(|| vec![0; PAGE as usize]);
+            let (now, later) = rest.split_at(rest.len().min(PAGE_BYTES - begin));
+            let page = self.pages.entry(at / PAGE).or_insert_with(|| vec![0; PAGE_BYTES]);
             page[begin..begin + now.len()].copy_from_slice(now);
             (at, rest) = (at + now.len() as u64, later);
         }
