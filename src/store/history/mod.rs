@@ -167,10 +167,13 @@ impl<M: Medium> History<M> {
     /// The newest end of a delivery; `None` also when it was taken up again and has not ended since.
     ///
     /// # Errors
-    /// [`HistoryError`] when the disk fails.
+    /// [`HistoryError`] when the disk fails, or when a segment whose index is still being made may tell of a newer end: whoever takes up an older one again loses what came after.
     pub fn end_of(&self, key: DeliveryKey) -> Result<Option<Finished>, HistoryError> {
         self.mended(|| {
-            for source in self.0.segments().into_iter().rev() {
+            for (segment, source) in self.0.all_segments().into_iter().rev() {
+                let Some(source) = source else {
+                    return Err(Trouble { segment, error: IndexError::Disk(io::Error::other("its index is still being made")) });
+                };
                 let found = match source {
                     Snapshot::Indexed(header) => self.0.end_in_index(&header, key)?,
                     Snapshot::Gathered(gathered) => {
@@ -358,13 +361,18 @@ impl<M: Medium> Shared<M> {
 
     /// What there is to read, the oldest first. The lock is held only for this, not while it is read: chunks are shared.
     fn segments(&self) -> Vec<Snapshot> {
+        self.all_segments().into_iter().filter_map(|(_, segment)| segment).collect()
+    }
+
+    /// The same, with those that can't be read before their index is made.
+    fn all_segments(&self) -> Vec<(u32, Option<Snapshot>)> {
         let state = self.state();
         let snapshot = |segment: &Segment| match segment {
             Segment::Gathered(gathered) => Some(Snapshot::Gathered(gathered.clone())),
             Segment::Indexed(header) => Some(Snapshot::Indexed(*header)),
             Segment::Missing => None,
         };
-        state.segments.values().filter_map(snapshot).collect()
+        state.segments.iter().map(|(number, segment)| (*number, snapshot(segment))).collect()
     }
 
     /// Deliveries that were taken up again.

@@ -69,6 +69,28 @@ fn a_damaged_index_is_made_again_whenever_it_is_noticed() {
 }
 
 #[test]
+fn an_older_end_is_never_taken_for_the_newest_while_an_index_is_missing() {
+    let (mut place, _) = filled(14, 2400);
+    while place.history.work().unwrap() {}
+    for number in [2, 3] {
+        place.medium.remove(&index::file_name(number)).unwrap();
+    }
+    place.reopen();
+    assert_eq!(place.history.unindexed(), 2);
+    let refused = place.ends.iter().filter(|end| match place.history.end_of(end.key) {
+        Ok(found) => {
+            assert_eq!(found.map(|found| found.at), Some(end.at), "{:?}", end.key);
+            false
+        }
+        Err(error) => error.to_string().contains("still being made"),
+    });
+    let refused = refused.count();
+    assert!(refused > 0 && refused < place.ends.len(), "{refused}");
+    while place.history.work().unwrap() {}
+    assert!(place.ends.iter().all(|end| place.history.end_of(end.key).unwrap().is_some_and(|found| found.at == end.at)));
+}
+
+#[test]
 fn an_index_that_is_missing_or_of_another_segment_is_made_again() {
     let (mut place, mut dice) = filled(13, 1800);
     while place.history.work().unwrap() {}
@@ -81,6 +103,7 @@ fn an_index_that_is_missing_or_of_another_segment_is_made_again() {
     place.check(&mut dice);
     // One that goes away under a running daemon.
     place.reopen();
+    while place.history.work().unwrap() {}
     place.medium.remove(&index::file_name(2)).unwrap();
     place.check(&mut dice);
     assert_eq!(place.listed(&WantedEnds::default(), 100), place.expected(&WantedEnds::default()));
