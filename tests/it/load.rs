@@ -27,7 +27,7 @@ const WEBHOOKS: [(&str, &str, &str, &str); 5] = [
     ("doomed", "sms.message.clicked", "cancelled", "retry = [ {attempts = 3, every = \"1d\"} ]"),
 ];
 /// An attempt whose response the receiver sent so long before a later event was even posted was recorded before that.
-const SETTLED: Duration = Duration::from_secs(1);
+const SETTLED: Duration = Duration::from_millis(1500);
 
 /// Numbers from a seed.
 pub(crate) struct Chance(pub(crate) u64);
