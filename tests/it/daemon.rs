@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -26,6 +26,12 @@ pub(crate) struct Daemon<'a> {
     house: &'a House,
     child: Child,
     pub(crate) address: SocketAddr,
+}
+
+/// The real time, by which these tests measure.
+#[expect(clippy::disallowed_methods, reason = "they watch a process from outside")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }
 
 /// Waits until `done` gives something.
@@ -50,7 +56,9 @@ impl House {
     pub(crate) fn configure(&self, webhooks: &str) {
         let server = "[server]\nlisten = \"127.0.0.1:0\"\ndata_dir = \"data\"\nadmin_socket = \"admin.sock\"\n";
         let egress = "[egress]\nallow_networks = [\"127.0.0.0/8\"]\n";
-        fs::write(self.path("webhooks.toml"), format!("{server}{egress}{webhooks}")).unwrap();
+        // In one step, for a daemon may read it at any moment.
+        fs::write(self.path("webhooks.toml.new"), format!("{server}{egress}{webhooks}")).unwrap();
+        fs::rename(self.path("webhooks.toml.new"), self.path("webhooks.toml")).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -68,17 +76,23 @@ impl House {
         self.start_as(self.serve())
     }
 
-    pub(crate) fn start_as(&self, mut command: Command) -> Daemon<'_> {
+    pub(crate) fn start_as(&self, command: Command) -> Daemon<'_> {
+        self.try_start_as(command).unwrap_or_else(|ended| panic!("the daemon ended with {ended:?}:\n{}", self.log()))
+    }
+
+    /// A daemon with its doors open, or how it ended before.
+    pub(crate) fn try_start_as(&self, mut command: Command) -> Result<Daemon<'_>, ExitStatus> {
         let log = fs::File::create(self.path("log")).unwrap();
         let mut child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let address = until("the daemon opens its doors", || {
+            if let Some(ended) = child.try_wait().unwrap() {
+                return Some(Err(ended));
+            }
             let log = self.log();
-            let ended = child.try_wait().unwrap();
-            assert!(ended.is_none(), "the daemon ended with {ended:?}:\n{log}");
             let (_, rest) = log.split_once("ready listen=")?;
-            rest.split_whitespace().next()?.parse().ok()
+            Some(Ok(rest.split_whitespace().next()?.parse().ok()?))
         });
-        Daemon { house: self, child, address }
+        Ok(Daemon { house: self, child, address: address? })
     }
 
     /// A daemon that is expected not to start: its exit code and what it said.
@@ -135,6 +149,11 @@ impl Daemon<'_> {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     pub(crate) fn pid(&self) -> u32 {

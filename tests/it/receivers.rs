@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -12,9 +12,13 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::runtime::Runtime;
 
+use crate::daemon::now;
+
 /// A request as a receiver got it.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
+    /// When its answer was made.
+    pub(crate) at: Instant,
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
@@ -61,9 +65,22 @@ async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let one = Received { path: uri.path().to_owned(), headers, body: body.to_vec() };
-    let response = answer(&one);
+    let one = Received { at: now(), path: uri.path().to_owned(), headers, body: body.to_vec() };
+    let mut response = answer(&one);
     received.lock().unwrap().push(one);
+    if let Some(Later(wait)) = response.extensions_mut().remove() {
+        tokio::time::sleep(wait).await;
+    }
+    response
+}
+
+/// How long a response waits before it is sent.
+#[derive(Clone)]
+struct Later(Duration);
+
+/// That response, so much later.
+pub(crate) fn after(wait: Duration, mut response: Response) -> Response {
+    response.extensions_mut().insert(Later(wait));
     response
 }
 

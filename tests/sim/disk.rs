@@ -19,7 +19,7 @@ use crate::ledger::{Books, last_of};
 use crate::medium::{Call, Fault, SimMedium};
 use crate::random::mix;
 use crate::view;
-use crate::world::{Before, World, failure};
+use crate::world::{Before, World};
 use crate::{THREADS, variable};
 
 /// Where the search for the script begins: the first seed in which all of this happens is it.
@@ -66,8 +66,15 @@ fn run_with(seed: u64, fault: Fault, number: u64, for_ever: bool, readable: bool
         Ok(Err(broken)) => broken,
         Err(panic) => Broken { law: "nothing panics", what: panic.downcast_ref::<String>().cloned().unwrap_or_default() },
     };
-    let what = format!("{fault:?} at call {number}, {}, met {:?}", if for_ever { "for ever" } else { "once" }, world.medium.hit().first());
-    if readable { Err(format!("{what}: {}", failure(&broken, seed, &world.trace))) } else { run_with(seed, fault, number, for_ever, true) }
+    if !readable {
+        return run_with(seed, fault, number, for_ever, true);
+    }
+    let (met, tail) = (world.medium.hit().first().copied(), world.trace.tail());
+    let times = if for_ever { "for ever" } else { "once" };
+    let Broken { law, what } = broken;
+    Err(format!(
+        "script {seed}, {fault:?} at call {number} {times}, met {met:?}, broke the law \"{law}\": {what}\nthe last of what happened:\n{tail}"
+    ))
 }
 
 fn on_all_threads(worker: impl Fn() -> Result<(), String> + Sync) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! The simulator: the real engine, writer, journal and recovery in a world of virtual time, where everything goes wrong that may. A failure is a seed.
 //!
 //! * `cargo test --test sim` runs 300 fresh seeds, other ones each time, beside 20 that are always the same, and shows that the laws can be broken.
+//! * Beside the seeds, a script over a disk whose every call fails in turn and whose power goes at every moment: [`disk`].
 //! * `SIM_SEED=n` replays one seed; `SIM_FIRST=n` begins with that one, and `SIM_SEEDS=n` runs so many.
 
 mod answers;

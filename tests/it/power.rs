@@ -1,0 +1,64 @@
+//! The power cut under a mixed load: only what was synced survives for sure. What was acknowledged must be there after each cut. It never asks the store how it is.
+//!
+//! `POWER_CUTS=1000` cuts so often instead of 50 times.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::daemon::House;
+use crate::disk::Disk;
+use crate::disk::image::Image;
+use crate::load::{Chance, Load};
+
+const CUTS: u64 = 50;
+/// Cuts of one data directory; the first ones come while it is new.
+const CUTS_A_HOUSE: u64 = 10;
+const AT_ONCE: usize = 2;
+
+/// Cuts the power of a daemon so many times. False where that can't be done here.
+fn cut(cuts: u64, seed: u64) -> bool {
+    let load = Load::new();
+    let house = House::new(&load.webhooks(0));
+    let Some(disk) = Disk::under(&house) else { return false };
+    let mut chance = Chance(seed);
+    let mut image = Image::new(house.directory.path());
+    for round in 0..=cuts {
+        let daemon = house.start_as(disk.serve_watched(&house));
+        load.is_at(daemon.address);
+        assert!(!house.log().contains("are gone"), "seed {seed}, cut {round}:\n{}", house.log());
+        load.all_are_known(seed);
+        if round == cuts {
+            load.everything_is_there(&house);
+            assert!(daemon.stop().success());
+            break;
+        }
+        load.during(&house, seed ^ round << 40, || {
+            std::thread::sleep(Duration::from_millis(chance.below(300)));
+            load.kill(daemon);
+        });
+        image.follow(&disk.log());
+        image.lose_power(&mut chance);
+        image.write_out();
+    }
+    assert!(load.count() as u64 > cuts * 3, "there was load: {}", load.count());
+    let data = house.path("data");
+    house.says(&["verify", "--data-dir", data.to_str().unwrap()]);
+    true
+}
+
+#[test]
+#[ignore = "takes minutes, and the machine for itself"]
+fn nothing_acknowledged_is_lost_when_the_power_is_cut_fifty_times() {
+    let cuts = std::env::var("POWER_CUTS").ok().map_or(CUTS, |text| text.parse().expect("POWER_CUTS is a number"));
+    let seed = hookwheel::time::wall_now().0;
+    let (houses, next) = (cuts.div_ceil(CUTS_A_HOUSE), AtomicU64::new(0));
+    let worker = || {
+        loop {
+            let house = next.fetch_add(1, Ordering::Relaxed);
+            if house >= houses || !cut(CUTS_A_HOUSE.min(cuts - house * CUTS_A_HOUSE), seed + house) {
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(worker))));
+}
