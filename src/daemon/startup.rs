@@ -41,7 +41,7 @@ use crate::store::data_dir::DataDir;
 use crate::store::journal::JournalOptions;
 use crate::store::journal::medium::RealMedium;
 use crate::store::journal::reader::JournalReader;
-use crate::store::recovery::{self, Opening, Recovered};
+use crate::store::recovery::{self, OpenError, Opening, Recovered};
 use crate::store::space::Space;
 use crate::store::view::TableError;
 use crate::store::view::sled::SledTable;
@@ -242,7 +242,13 @@ fn open_store(data_dir: &DataDir, medium: &Arc<RealMedium>) -> Result<Store, Dae
         // More time than the next step can take, each time that one was taken.
         notify(&[NotifyState::ExtendTimeoutUsec(60_000_000), NotifyState::Status(&what)]);
     };
-    let store = recovery::open(Arc::clone(medium), JournalOptions::default(), open_table, &mut progress).map_err(DaemonError::failed)?;
+    let opened = recovery::open(Arc::clone(medium), JournalOptions::default(), open_table, &mut progress);
+    let store = opened.map_err(|error| {
+        if let OpenError::View(error) = &error {
+            upkeep::set_view_aside(data_dir, error);
+        }
+        DaemonError::failed(error)
+    })?;
     for warning in &store.warnings {
         tracing::warn!("{warning}");
     }

@@ -195,7 +195,11 @@ impl From<TableError> for Unfit {
 
 impl From<OpenError> for Unfit {
     fn from(error: OpenError) -> Self {
-        Self::Open(error)
+        match error {
+            // A view can be damaged where only a write comes to look.
+            OpenError::View(TableError(why)) => Self::Table(why),
+            error => Self::Open(error),
+        }
     }
 }
 

@@ -76,23 +76,20 @@ fn whatever_fails_while_it_runs_nothing_acknowledged_is_lost() {
     let (mut image, mut chance) = (Image::new(house.directory.path()), Chance(hookwheel::time::wall_now().0));
     let mut met = 0;
     for (number, fault) in faults(&[Calls::Writes, Calls::Syncs]).into_iter().enumerate() {
-        let daemon = house.start_as(disk.serve_watched(&house));
-        load.is_at(daemon.address);
-        load.all_are_known(number as u64);
+        let daemon = load.start_again(&house, || disk.serve_watched(&house, &mut image), &format!("before {fault:?}"));
         load.during(&house, number as u64, || {
             std::thread::sleep(Duration::from_millis(chance.below(100)));
             meet(daemon, &house, &disk, &load, fault);
         });
         met += u32::from(disk.failed() > 0);
-        image.follow(&disk.log());
+        disk.tell(&mut image);
         if chance.below(2) == 0 {
             image.lose_power(&mut chance);
             image.write_out();
         }
     }
     assert!(met > 8, "only {met} faults were met");
-    let daemon = house.start_as(disk.serve(&house));
-    load.is_at(daemon.address);
+    let daemon = load.start_again(&house, || disk.serve(&house), "at the end");
     load.everything_is_there(&house);
     assert!(daemon.stop().success());
     let data = house.path("data");
@@ -125,9 +122,7 @@ fn whatever_fails_while_it_starts_it_says_so_and_nothing_acknowledged_is_lost() 
         disk.heal();
     }
     assert!(met > 12 && refused > 4, "{met} faults were met, {refused} starts refused");
-    let daemon = house.start_as(disk.serve(&house));
-    load.is_at(daemon.address);
-    load.all_are_known(0);
+    let daemon = load.start_again(&house, || disk.serve(&house), "at the end");
     load.everything_is_there(&house);
     assert!(daemon.stop().success());
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ const WEBHOOKS: [(&str, &str, &str, &str); 5] = [
     ("dead", "email.message.read", "dropped", "retry = [ {attempts = 1, every = \"50ms\"} ]"),
     ("doomed", "sms.message.clicked", "cancelled", "retry = [ {attempts = 3, every = \"1d\"} ]"),
 ];
+/// What a process sent before it was killed may reach the receiver's own tasks so much later.
+const HEARD_LATE: Duration = Duration::from_secs(1);
 /// An attempt whose response the receiver sent so long before a later event was even posted was recorded before that.
 const SETTLED: Duration = Duration::from_millis(1500);
 
@@ -168,15 +171,36 @@ impl Load {
         }
     }
 
-    /// Everything that was acknowledged comes again, and all of it is recognized.
-    pub(crate) fn all_are_known(&self, seed: u64) {
+    /// Starts a daemon after whatever happened to its disk, and has everything that was acknowledged come again: all of it is recognized. Damage of the view may be found only now; then
+    /// the daemon ends, once, and its next start makes the view again.
+    pub(crate) fn start_again<'a>(&self, house: &'a House, mut command: impl FnMut() -> Command, what: &str) -> Daemon<'a> {
+        for _ in 0..2 {
+            let mut daemon = house.start_as(command());
+            self.is_at(daemon.address);
+            assert!(!house.log().contains("the journal is damaged"), "{what}:\n{}", house.log());
+            if self.all_are_known(what) {
+                return daemon;
+            }
+            let ended = until("a daemon that does not answer has ended", || daemon.ended());
+            assert!(house.log().contains("the view is set aside"), "{what}: it ended with {ended}:\n{}", house.log());
+        }
+        panic!("{what}: a view that was made again was damaged, too:\n{}", house.log());
+    }
+
+    /// False when the daemon went away meanwhile.
+    fn all_are_known(&self, what: &str) -> bool {
         let acknowledged = self.acknowledged.lock().unwrap().clone();
         let to = *self.address.read().unwrap();
-        for chunk in acknowledged.chunks(5000) {
+        acknowledged.chunks(5000).all(|chunk| {
             let body = chunk.iter().map(|one| event(one.number, one.number) + "\n").collect::<String>();
-            let answer = until("an answer", || exchange(to, &request("application/x-ndjson", &body)).filter(|(status, _)| *status != 503));
-            assert!(answer.0 == 200 && answer.1["duplicates"] == chunk.len(), "seed {seed}: of {} acknowledged: {answer:?}", chunk.len());
-        }
+            let ask = || match exchange(to, &request("application/x-ndjson", &body)) {
+                Some((503, _)) => None,
+                other => Some(other),
+            };
+            let Some((status, answer)) = until("an answer", ask) else { return false };
+            assert!(status == 200 && answer["duplicates"] == chunk.len(), "{what}: of {} acknowledged: {status} {answer}", chunk.len());
+            true
+        })
     }
 
     /// What was acknowledged does not pass for something else.
@@ -258,7 +282,7 @@ impl Load {
             let key = (one.path.as_str(), one.header("webhook-id"), one.header("hookwheel-attempt"));
             let Some(before) = first.insert(key, one.at) else { continue };
             repeated += 1;
-            let killed = kills.iter().find(|(began, over)| before < *over && *began < one.at);
+            let killed = kills.iter().find(|(began, over)| before < *over + HEARD_LATE && *began < one.at);
             let Some((killed, _)) = killed else { panic!("{key:?} was made twice by the same process") };
             let settled = acknowledged.iter().find(|event| event.posted > before + SETTLED && event.answered < *killed);
             assert!(settled.is_none(), "{key:?} was made twice, and its record was durable since {settled:?}");

@@ -23,10 +23,9 @@ fn cut(cuts: u64, seed: u64) -> bool {
     let mut chance = Chance(seed);
     let mut image = Image::new(house.directory.path());
     for round in 0..=cuts {
-        let daemon = house.start_as(disk.serve_watched(&house));
-        load.is_at(daemon.address);
-        assert!(!house.log().contains("are gone"), "seed {seed}, cut {round}:\n{}", house.log());
-        load.all_are_known(seed);
+        // What a start did that had to be repeated happened, too.
+        let what = format!("seed {seed}, cut {round}");
+        let daemon = load.start_again(&house, || disk.serve_watched(&house, &mut image), &what);
         if round == cuts {
             load.everything_is_there(&house);
             assert!(daemon.stop().success());
@@ -36,7 +35,7 @@ fn cut(cuts: u64, seed: u64) -> bool {
             std::thread::sleep(Duration::from_millis(chance.below(300)));
             load.kill(daemon);
         });
-        image.follow(&disk.log());
+        disk.tell(&mut image);
         image.lose_power(&mut chance);
         image.write_out();
     }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use self::image::Image;
 use crate::daemon::House;
 
 /// Words of the page that is shared with the library, in the order of `shim.c`.
@@ -97,18 +98,22 @@ impl Disk {
         command
     }
 
-    /// The daemon over this disk, with a log of everything that it does there.
-    pub(crate) fn serve_watched(&self, house: &House) -> Command {
+    /// The daemon over this disk, with a log of everything that it does there. The image hears first of what the one before it did.
+    pub(crate) fn serve_watched(&self, house: &House, image: &mut Image) -> Command {
+        if self.log.exists() {
+            self.tell(image);
+        }
         let mut command = self.serve(house);
         File::create(&self.log).unwrap();
         command.env("DISK_LOG", &self.log);
         command
     }
 
-    /// What the daemon did there; its last word may be cut.
-    pub(crate) fn log(&self) -> Vec<u8> {
+    /// Tells an image what the daemon did there, once; its last word may be cut.
+    pub(crate) fn tell(&self, image: &mut Image) {
         assert_eq!(self.get(Word::Loaded), 1, "the daemon ran without the library");
-        fs::read(&self.log).unwrap()
+        image.follow(&fs::read(&self.log).unwrap());
+        File::create(&self.log).unwrap();
     }
 
     /// From now on calls fail.

@@ -45,6 +45,25 @@ fn a_view_that_does_not_fit_is_rebuilt_from_the_journal() {
 }
 
 #[test]
+fn a_view_that_fails_when_it_is_to_catch_up_is_rebuilt() {
+    let disk = filled();
+    let mut running = disk.running();
+    running.sync(vec![accepted(7)]);
+    drop(running);
+    let failing = MapTable { rows: Arc::clone(&disk.table.rows), changes_left: Arc::new(AtomicUsize::new(0)) };
+    let open_table = |opening| match opening {
+        Opening::Existing => Ok(failing.clone()),
+        Opening::Fresh => {
+            disk.table.rows.lock().unwrap().clear();
+            Ok(disk.table.clone())
+        }
+    };
+    let opened = super::super::open(disk.medium(), OPTIONS, open_table, &mut |_| {}).unwrap();
+    assert!(opened.rebuilt && opened.warnings.iter().any(|warning| warning.contains("no more changes")), "{:?}", opened.warnings);
+    assert_eq!(disk.rows(), disk.folded());
+}
+
+#[test]
 fn a_damaged_position_is_no_reason_to_give_up() {
     let disk = filled();
     let rows = disk.rows();
