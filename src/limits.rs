@@ -48,9 +48,9 @@ pub const IN_FLIGHT_DEFAULT: u32 = 1024;
 pub const IN_FLIGHT_MAX: u32 = 8192;
 /// Attempts under way at once for one webhook (`max_in_flight`).
 pub const LANE_IN_FLIGHT_DEFAULT: u32 = 10;
-/// After the first attempt that does not reach an endpoint, with one at once, it is left alone so long; twice as long after each further one.
+/// Endpoints that can't be reached with one attempt at once are all together left alone so long between two attempts.
 pub const KNOCK_REST_MS: u64 = 5;
-/// An endpoint that can't be reached is left alone so long at most.
+/// Each of them is left alone so long at most.
 pub const KNOCK_REST_MAX_MS: u64 = 1000;
 /// Pending deliveries, all webhooks (`[limits] max_pending`).
 pub const PENDING_DEFAULT: u32 = 10_000_000;

@@ -2,8 +2,8 @@
 //!
 //! * **Window**: at most `max_in_flight` attempts at once. It halves (down to one) when the endpoint can't be reached and grows by one with each success,
 //!   so that dead endpoints do not eat the total.
-//! * **Knocking**: an endpoint that still can't be reached with one attempt at once is left alone between two attempts, longer each time, up to a second. A refusal comes back at once, and a
-//!   million deliveries that wait for it would otherwise keep a processor busy. The first answer, whatever it is, ends that.
+//! * **Knocking**: endpoints that can't be reached even with one attempt at once share one small budget of attempts, and each gets one a second at least. A refusal comes back at once, and a
+//!   million deliveries that wait for it would otherwise keep a processor busy. The first answer, whatever it is, takes an endpoint out of that.
 //! * **Rate**: a token bucket that starts empty, fills evenly and holds a tenth of the rate's count (at least one).
 //! * **Order**: an ordered lane has one attempt in flight and takes the first accepted first; a head that failed waits on the wheel and everything behind it waits in the queue.
 //! * **Turns**: lanes with something to send stand in a ring and each takes one turn after the other.
@@ -37,8 +37,6 @@ pub struct Lane {
     /// What was counted since the start.
     pub tally: Tally,
     window: u32,
-    /// Attempts in a row that did not reach the endpoint, with one at once.
-    knocks: u32,
     /// Until then the endpoint is left alone.
     rests_until: UnixMillis,
     queue: List,
@@ -116,26 +114,38 @@ impl Lane {
         is_open && !self.queue.is_empty() && !self.head_waits && !self.comes_to_order && self.in_flight < self.window()
     }
 
-    fn note_outcome(&mut self, class: OutcomeClass, now: UnixMillis) {
+    fn note_outcome(&mut self, class: OutcomeClass, knocks: &mut Knocks, now: UnixMillis) {
         let Some(webhook) = &self.webhook else { return };
+        if class == OutcomeClass::Success {
+            self.window = (self.window + 1).min(webhook.spec.max_in_flight);
+        }
         if !class.is_unreachable() {
-            self.knocks = 0;
-            if class == OutcomeClass::Success {
-                self.window = (self.window + 1).min(webhook.spec.max_in_flight);
-            }
             return;
         }
         if self.window == 1 {
-            let rest_ms = limits::KNOCK_REST_MS << self.knocks.min(16);
-            self.rests_until = now.plus_ms(rest_ms.min(limits::KNOCK_REST_MAX_MS));
-            self.knocks += 1;
+            self.rests_until = knocks.next(now);
         }
         self.window = (self.window / 2).max(1);
     }
 
     /// Whatever is known of the endpoint counts no longer.
-    fn forget_knocks(&mut self) {
-        (self.knocks, self.rests_until) = (0, UnixMillis(0));
+    fn forget_rest(&mut self) {
+        self.rests_until = UnixMillis(0);
+    }
+}
+
+/// When the next attempt at an endpoint that can't be reached may begin, whichever it is.
+#[derive(Default)]
+struct Knocks {
+    taken_until: UnixMillis,
+}
+
+impl Knocks {
+    /// The next free moment, which is taken now; nobody waits longer than [`limits::KNOCK_REST_MAX_MS`] for one.
+    fn next(&mut self, now: UnixMillis) -> UnixMillis {
+        let latest = now.plus_ms(limits::KNOCK_REST_MAX_MS);
+        self.taken_until = self.taken_until.max(now).plus_ms(limits::KNOCK_REST_MS).min(latest);
+        self.taken_until
     }
 }
 
@@ -169,6 +179,7 @@ pub struct Lanes {
     lanes: Vec<Option<Box<Lane>>>,
     ring: VecDeque<WebhookNumber>,
     throttled: BTreeSet<(UnixMillis, WebhookNumber)>,
+    knocks: Knocks,
 }
 
 /// What to do with an entry that its lane gave back.
@@ -226,7 +237,7 @@ impl Lanes {
             lane.window = webhook.spec.max_in_flight;
         }
         if lane.webhook.as_ref().is_some_and(|old| old.spec.url != webhook.spec.url) {
-            lane.forget_knocks();
+            lane.forget_rest();
         }
         lane.bucket.set_rate(webhook.spec.rate, now);
         lane.paused = paused;
@@ -342,9 +353,11 @@ impl Lanes {
 
     /// Notes that an attempt ended.
     pub fn attempt_ended(&mut self, number: WebhookNumber, class: OutcomeClass, now: UnixMillis) {
+        let mut knocks = std::mem::take(&mut self.knocks);
         let lane = self.lane_mut(number);
         lane.in_flight = lane.in_flight.saturating_sub(1);
-        lane.note_outcome(class, now);
+        lane.note_outcome(class, &mut knocks, now);
+        self.knocks = knocks;
         self.enroll(number);
     }
 
@@ -364,7 +377,7 @@ impl Lanes {
     pub fn resume(&mut self, number: WebhookNumber) {
         let lane = self.lane_mut(number);
         lane.gone = false;
-        lane.forget_knocks();
+        lane.forget_rest();
         self.unthrottle(number);
     }
 
