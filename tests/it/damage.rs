@@ -26,6 +26,7 @@ use hookwheel::store::writer::{Answer, Order, Writer};
 use hookwheel::time::UnixMillis;
 
 use crate::daemon::{House, event, webhook};
+use crate::receivers::{Receiver, ok};
 
 const OPTIONS: JournalOptions = JournalOptions { segment_size: 64 * 1024 };
 const WINDOW_MS: u64 = 1_000_000;
@@ -369,4 +370,57 @@ fn a_daemon_with_a_damaged_view_has_everything_again() {
         let data = house.path("data");
         house.says(&["verify", "--data-dir", data.to_str().unwrap()]);
     }
+}
+
+#[test]
+fn a_damaged_view_is_rebuilt_from_the_journal_with_nothing_lost() {
+    let house = House::new(&webhook("crm", "http://127.0.0.1:9/", ""));
+    let daemon = house.start();
+    let events = (0..200).map(|number| event(&format!("e{number}")) + "\n").collect::<String>();
+    assert_eq!(daemon.post("application/x-ndjson", events.as_bytes()).0, 202);
+    assert!(daemon.stop().success());
+    let database = house.path("data/view/db");
+    let mut bytes = fs::read(&database).unwrap();
+    let middle = bytes.len() / 2;
+    for byte in bytes.iter_mut().skip(64).step_by(97).take(middle) {
+        *byte ^= 0x55;
+    }
+    fs::write(&database, bytes).unwrap();
+    let daemon = house.start();
+    assert!(house.log().contains("rebuil"), "{}", house.log());
+    assert_eq!(house.json(&["status"])["pending"], 200);
+    assert_eq!(daemon.post("application/json", event("e7").as_bytes()).1["duplicate"], true);
+    drop(daemon);
+    // And without a view at all.
+    fs::remove_dir_all(house.path("data/view")).unwrap();
+    let _daemon = house.start();
+    assert_eq!(house.json(&["status"])["pending"], 200);
+}
+
+#[test]
+fn a_damaged_fact_in_an_old_segment_is_named_and_everything_else_is_kept() {
+    let receiver = Receiver::new(ok);
+    let paused = webhook("crm", &receiver.url("/"), "paused = true");
+    let house = House::new(&paused);
+    let daemon = house.start();
+    for number in 0..5 {
+        assert_eq!(daemon.post("application/json", event(&format!("e{number}")).as_bytes()).0, 202);
+    }
+    assert!(daemon.stop().success());
+    let daemon = house.start();
+    assert_eq!(daemon.post("application/json", event("e5").as_bytes()).0, 202);
+    assert!(daemon.stop().success());
+    let segment = house.path("data/journal/0000000001.segment");
+    let mut bytes = fs::read(&segment).unwrap();
+    let at = bytes.windows(10).position(|window| window == br#"{"n":"e2"}"#).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    fs::remove_dir_all(house.path("data/view")).unwrap();
+    house.configure(&webhook("crm", &receiver.url("/"), ""));
+    let _daemon = house.start();
+    assert!(house.log().contains("facts 4 to 4 are gone"), "{}", house.log());
+    house.drained();
+    let mut ids = receiver.received().iter().map(|received| received.header("webhook-id").to_owned()).collect::<Vec<_>>();
+    ids.sort();
+    assert_eq!(ids, ["e0", "e1", "e3", "e4", "e5"], "nothing is delivered altered, nothing else is missing");
 }

@@ -68,7 +68,6 @@ fn meet<'a>(mut daemon: Daemon<'a>, house: &'a House, disk: &Disk, load: &Load, 
 }
 
 #[test]
-#[ignore = "takes minutes, and the machine for itself"]
 fn whatever_fails_while_it_runs_nothing_acknowledged_is_lost() {
     let load = Load::new();
     let house = House::new(&load.webhooks(0));
@@ -97,7 +96,6 @@ fn whatever_fails_while_it_runs_nothing_acknowledged_is_lost() {
 }
 
 #[test]
-#[ignore = "takes minutes, and the machine for itself"]
 fn whatever_fails_while_it_starts_it_says_so_and_nothing_acknowledged_is_lost() {
     let load = Load::new();
     let house = House::new(&load.webhooks(0));
@@ -137,7 +135,6 @@ fn told(socket: &UnixDatagram) -> String {
 }
 
 #[test]
-#[ignore = "takes minutes, and the machine for itself"]
 fn a_slow_disk_slows_acceptance_and_nothing_else() {
     let receiver = Receiver::new(ok);
     let house = House::new(&webhook("crm", &receiver.url("/"), ""));

@@ -46,7 +46,6 @@ fn killed(rounds: u64, seed: u64) {
 }
 
 #[test]
-#[ignore = "takes minutes, and the machine for itself"]
 fn nothing_acknowledged_is_lost_in_two_hundred_kills_and_little_is_repeated() {
     let rounds = std::env::var("KILL_ROUNDS").ok().map_or(ROUNDS, |text| text.parse().expect("KILL_ROUNDS is a number"));
     let seed = hookwheel::time::wall_now().0;

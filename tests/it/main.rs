@@ -6,7 +6,6 @@ mod again;
 mod backup;
 mod blacklist;
 mod controls;
-mod crash;
 mod daemon;
 mod damage;
 mod demo;

@@ -46,7 +46,6 @@ fn cut(cuts: u64, seed: u64) -> bool {
 }
 
 #[test]
-#[ignore = "takes minutes, and the machine for itself"]
 fn nothing_acknowledged_is_lost_when_the_power_is_cut_fifty_times() {
     let cuts = std::env::var("POWER_CUTS").ok().map_or(CUTS, |text| text.parse().expect("POWER_CUTS is a number"));
     let seed = hookwheel::time::wall_now().0;

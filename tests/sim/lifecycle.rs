@@ -99,7 +99,7 @@ impl World {
             daemon.inbox.push_back(Input::Removed { webhook: state.number, by: "operator".into() });
         }
         self.ended_well = false;
-        self.daemon = Some(daemon);
+        self.daemon = Some(Box::new(daemon));
         Ok(())
     }
 

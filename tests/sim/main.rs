@@ -1,6 +1,6 @@
 //! The simulator: the real engine, writer, journal and recovery in a world of virtual time, where everything goes wrong that may. A failure is a seed.
 //!
-//! * `cargo test --test sim` runs 300 fresh seeds, other ones each time, beside 20 that are always the same, and shows that the laws can be broken.
+//! * `cargo test --test sim` runs 1000 fresh seeds, other ones each time, beside 20 that are always the same, and shows that the laws can be broken.
 //! * Beside the seeds, a script over a disk whose every call fails in turn and whose power goes at every moment: [`disk`].
 //! * `SIM_SEED=n` replays one seed; `SIM_FIRST=n` begins with that one, and `SIM_SEEDS=n` runs so many.
 
@@ -35,7 +35,7 @@ use crate::defects::{Defect, PLANTED};
 use crate::laws::Broken;
 use crate::world::{World, failure};
 
-const FRESH_SEEDS: u64 = 300;
+const FRESH_SEEDS: u64 = 1000;
 const FIXED_SEEDS: u64 = 20;
 const THREADS: u64 = 2;
 /// Within so many seeds a planted defect is noticed.
@@ -104,13 +104,7 @@ fn seeds_keep_the_laws() {
 }
 
 #[test]
-fn fixed_seeds_keep_the_laws() {
-    let failures = run_all(1, FIXED_SEEDS);
-    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
-}
-
-#[test]
-fn the_seeds_reach_a_full_disk_with_all_that_follows() {
+fn fixed_seeds_keep_the_laws_and_reach_a_full_disk_with_all_that_follows() {
     let mut reached = BTreeSet::new();
     for seed in 1..=FIXED_SEEDS {
         let mut world = World::new(seed, Defect::None, false);

@@ -80,7 +80,7 @@ pub(crate) struct World {
     pub(crate) table: SimTable,
     pub(crate) ledger: Ledger,
     pub(crate) clients: Clients,
-    pub(crate) daemon: Option<Daemon>,
+    pub(crate) daemon: Option<Box<Daemon>>,
     /// The configuration file.
     pub(crate) definitions: BTreeMap<WebhookId, WebhookSpec>,
     pub(crate) moods: BTreeMap<WebhookNumber, Mood>,
