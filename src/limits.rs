@@ -202,6 +202,10 @@ pub const RESOLVED_ADDRESSES_MAX: usize = 32;
 pub const DRAIN_TIMEOUT_MS: u64 = 25_000;
 /// A wheel that is so far behind the clock is stuck, and systemd's watchdog is not fed any more.
 pub const WATCHDOG_LATENESS_MAX_MS: u64 = 10_000;
+/// One step of opening the store takes no longer; systemd is told so at each of them.
+pub const OPENING_STEP_MAX_MS: u32 = 60_000;
+/// systemd hears at most so often how things stand.
+pub const STATUS_EVERY_MS: u64 = 2000;
 
 /// Events that `emit --file` sends in one request.
 pub const EMIT_BATCH_EVENTS: usize = 1000;

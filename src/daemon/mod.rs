@@ -28,6 +28,7 @@ mod registry;
 mod reload;
 mod retention;
 mod startup;
+mod systemd;
 mod upkeep;
 mod watchdog;
 mod webhooks;
@@ -40,7 +41,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -98,7 +98,7 @@ pub fn run(config: &Path, socket: Option<&Path>, last_good: bool) -> Result<(), 
     let (events, happened) = sync_channel(16);
     watch_signals(events.clone())?;
     let running = startup::open(config, socket, last_good, &events)?;
-    notify(&[NotifyState::Ready, NotifyState::Status("accepting and delivering")]);
+    systemd::ready();
     loop {
         match happened.recv() {
             Ok(Event::Signal(SIGHUP)) => reload(&running),
@@ -130,12 +130,12 @@ fn watch_signals(events: SyncSender<Event>) -> Result<(), DaemonError> {
 fn reload(running: &Running) {
     let house = running.house.clone();
     drop(running.runtime.spawn(async move {
-        notify(&[NotifyState::Reloading]);
+        systemd::reloading();
         if let Err(refusal) = reload::reload(&house, false, "SIGHUP").await {
             tracing::error!(?refusal, "the configuration could not be reloaded");
         }
         if !house.0.draining.load(Ordering::Relaxed) {
-            notify(&[NotifyState::Ready]);
+            systemd::ready();
         }
     }));
 }
@@ -144,7 +144,7 @@ fn reload(running: &Running) {
 fn drain(running: Running, happened: &Receiver<Event>) -> Result<(), DaemonError> {
     let Running { house, runtime, closing, doors, engine, writer } = running;
     tracing::info!("ending: no more events are accepted, attempts in flight are waited for");
-    notify(&[NotifyState::Stopping]);
+    systemd::stopping();
     house.0.draining.store(true, Ordering::Relaxed);
     house.0.inbox.put(Message::Input(Input::DrainBegan));
     // Nobody listens any more when every door has ended; that is no failure.
@@ -212,11 +212,5 @@ async fn write_pause(house: &House, webhook: WebhookNumber, reason: PauseReason)
             Err(refusal) => return tracing::error!(?refusal, "the pause could not be written down"),
             Ok(()) => return,
         }
-    }
-}
-
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd could not be told");
     }
 }

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -24,7 +23,7 @@ use super::outbound::Outbound;
 use super::registry::{Plan, Registry};
 use super::watchdog::Watchdog;
 use super::wheelhouse::{Inbox, Message, Wheelhouse};
-use super::{DaemonError, Event, Running, notify, reload, retention, upkeep, webhooks, write_pause};
+use super::{DaemonError, Event, Running, reload, retention, systemd, upkeep, webhooks, write_pause};
 use crate::config::{Config, Environment, Mistakes};
 use crate::dispatch::Dispatcher;
 use crate::engine::pending::Entry;
@@ -117,6 +116,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     retention::begin(&house, runtime.handle().clone(), data_dir, events.clone())?;
     drop(runtime.spawn(write_pauses(house.clone(), pauses)));
     drop(runtime.spawn(watch_orphans(house.clone())));
+    drop(runtime.spawn(systemd::tell_status(house.clone())));
     let (closing, doors) = open_doors(&runtime, listener, admin, &house, metrics);
     tracing::info!(%listen, admin_socket = %house.0.admin_socket.display(), data_dir = %house.0.data_dir.display(), "ready");
     Ok(Running { house, runtime, closing, doors, engine, writer })
@@ -239,8 +239,7 @@ fn open_store(data_dir: &DataDir, medium: &Arc<RealMedium>) -> Result<Store, Dae
     };
     let mut progress = |what: String| {
         tracing::info!("opening the store: {what}");
-        // More time than the next step can take, each time that one was taken.
-        notify(&[NotifyState::ExtendTimeoutUsec(60_000_000), NotifyState::Status(&what)]);
+        systemd::opening(&what);
     };
     let opened = recovery::open(Arc::clone(medium), JournalOptions::default(), open_table, &mut progress);
     let store = opened.map_err(|error| {
@@ -309,7 +308,7 @@ fn load(store: &Store, config: &Config, registry: &Registry, clock: ScheduleCloc
         }
         entries.push(entry);
         if entries.len() == CHUNK {
-            notify(&[NotifyState::ExtendTimeoutUsec(60_000_000)]);
+            systemd::opening_goes_on();
             engine.handle(now, Input::Loaded(std::mem::replace(&mut entries, Vec::with_capacity(CHUNK))), &mut effects);
         }
     });

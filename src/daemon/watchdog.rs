@@ -12,10 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 
-use super::notify;
+use super::systemd;
 use crate::limits;
 use crate::time::{Stopwatch, UnixMillis};
 
@@ -56,7 +55,7 @@ impl Watchdog {
         }
         let Err(why) = self.check(now, next_wakeup) else {
             (self.since_feeding, self.complained) = (Stopwatch::start(), false);
-            return notify(&[NotifyState::Watchdog]);
+            return systemd::alive();
         };
         if !self.complained {
             tracing::error!("the watchdog is not fed: {why}. systemd will restart the daemon unless this passes");

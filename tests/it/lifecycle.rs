@@ -1,7 +1,6 @@
-//! Starting, reloading, ending: signals, systemd, a changed file. These tests never damage anything.
+//! Starting, reloading, ending: signals, a changed file. These tests never damage anything.
 
 use std::fs;
-use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,30 +12,6 @@ use crate::receivers::{Receiver, ok};
 fn slow(received: &crate::receivers::Received) -> axum::response::Response {
     std::thread::sleep(Duration::from_millis(300));
     ok(received)
-}
-
-#[test]
-fn systemd_is_told_when_the_doors_are_open_and_when_they_close() {
-    let house = House::new("");
-    let socket = UnixDatagram::bind(house.path("notify")).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let mut command = house.serve();
-    command.env("NOTIFY_SOCKET", house.path("notify"));
-    let daemon = house.start_as(command);
-    let told = |what: &str| {
-        until(what, || {
-            let mut buffer = [0; 4096];
-            let count = socket.recv(&mut buffer).unwrap();
-            String::from_utf8_lossy(&buffer[..count]).contains(what).then_some(())
-        });
-    };
-    told("READY=1");
-    assert!(daemon.get("/readyz").starts_with("HTTP/1.1 200"));
-    assert!(daemon.get("/healthz").starts_with("HTTP/1.1 200"));
-    daemon.signal(Signal::TERM);
-    told("STOPPING=1");
-    assert!(daemon.wait().success());
-    assert!(!house.path("admin.sock").exists());
 }
 
 #[test]
@@ -141,33 +116,6 @@ fn pausing_by_hand_holds_deliveries_back_and_resuming_sends_them() {
     house.says(&["webhooks", "resume", "crm"]);
     house.drained();
     assert_eq!(receiver.received().len(), 1);
-}
-
-#[test]
-fn the_watchdog_is_fed_while_the_daemon_works() {
-    let house = House::new("");
-    let socket = UnixDatagram::bind(house.path("notify")).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let mut command = house.serve();
-    command.env("NOTIFY_SOCKET", house.path("notify")).env("WATCHDOG_USEC", "300000");
-    let daemon = house.start_as(command);
-    let next = || {
-        let mut buffer = [0; 4096];
-        let count = socket.recv(&mut buffer).unwrap();
-        String::from_utf8_lossy(&buffer[..count]).into_owned()
-    };
-    (0..3).for_each(|_| until("it is fed", || next().contains("WATCHDOG=1").then_some(())));
-    // A process that stands still feeds nothing.
-    daemon.signal(Signal::STOP);
-    socket.set_read_timeout(Some(Duration::from_millis(1200))).unwrap();
-    let mut buffer = [0; 4096];
-    while let Ok(count) = socket.recv(&mut buffer) {
-        assert!(count > 0);
-        socket.set_read_timeout(Some(Duration::from_millis(1200))).unwrap();
-    }
-    daemon.signal(Signal::CONT);
-    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    until("it is fed again", || next().contains("WATCHDOG=1").then_some(()));
 }
 
 #[test]

@@ -54,6 +54,8 @@ struct Acknowledged {
 pub(crate) struct Load {
     pub(crate) receiver: Receiver,
     address: RwLock<SocketAddr>,
+    /// The operator edits and reloads the configuration; else somebody else does.
+    operator_reloads: bool,
     stop: AtomicBool,
     next: AtomicU64,
     acknowledged: Mutex<Vec<Acknowledged>>,
@@ -90,11 +92,17 @@ impl Load {
         Self {
             receiver: Receiver::new(behave),
             address: RwLock::new(([127, 0, 0, 1], 9).into()),
+            operator_reloads: true,
             stop: AtomicBool::new(false),
             next: AtomicU64::new(0),
             acknowledged: Mutex::default(),
             kills: Mutex::default(),
         }
+    }
+
+    /// A load whose operator leaves the configuration alone.
+    pub(crate) fn without_reloads() -> Self {
+        Self { operator_reloads: false, ..Self::new() }
     }
 
     /// The webhooks; `edition` is something about them that a reload changes.
@@ -232,7 +240,7 @@ impl Load {
     /// Commands until told to stop. The daemon may be gone at any moment, so nothing is expected of them.
     fn operate(&self, house: &House, mut chance: Chance) {
         while !self.stop.load(Ordering::Relaxed) {
-            let arguments: &[&str] = match chance.below(4) {
+            let arguments: &[&str] = match chance.below(if self.operator_reloads { 4 } else { 3 }) {
                 0 => &["deliveries", "retry", "--webhook", "flaky", "--state", "pending", "--yes"],
                 1 => &["deliveries", "retry", "--webhook", "dead", "--since", "10s", "--yes"],
                 2 => &["deliveries", "cancel", "--webhook", "doomed", "--yes"],

@@ -28,7 +28,7 @@ enum Call {
 }
 
 /// Whether strace works here.
-fn can_trace() -> bool {
+pub(crate) fn can_trace() -> bool {
     let works = || Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output().is_ok_and(|output| output.status.success());
     if works() {
         return true;
