@@ -5,11 +5,11 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use hookwheel::cli::{self, Checked, House, HouseError, Tell};
+use hookwheel::cli::{self, Checked, House, HouseError};
 use hookwheel::config::{self, Config, Environment, Mistakes};
 use hookwheel::daemon::{self, DaemonError, offline};
 use hookwheel::model::Catalog;
-use hookwheel::model::report::{BackupReport, RestoreReport, VerifyReport};
+use hookwheel::model::report::{BackupReport, RestoreReport, Tell, VerifyReport};
 use tracing_subscriber::EnvFilter;
 
 /// The house as this program knows it.

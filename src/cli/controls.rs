@@ -1,10 +1,9 @@
 //! `pause`, `resume`, `config show`, `token`: what concerns the daemon as a whole. They never print a token but the one that was just made.
 
-use aws_lc_rs::{digest, rand};
+use aws_lc_rs::rand;
 use clap::{Args, Subcommand};
 use data_encoding::HEXLOWER;
 use hyper::Method;
-use hyper::body::Bytes;
 use serde::Serialize;
 use serde_json::json;
 
@@ -13,9 +12,9 @@ use super::client::{Body, Client};
 use super::failure::Failure;
 use super::screen::{Screen, Tone, uncoloured};
 use super::text::{counted, relative};
-use crate::model::Project;
 use crate::model::definition::toml_value;
 use crate::model::report::{ConfigReport, Sending, TokenIssued, TokenRevoked, TokenSummary};
+use crate::model::{self, Project};
 
 /// What can be asked about the configuration.
 #[derive(Debug, Subcommand)]
@@ -108,7 +107,7 @@ pub(super) fn token(command: &Token, daemon: impl FnOnce() -> Result<Client, Fai
     match command {
         Token::New(new) if new.toml => token_for_file(new, output),
         Token::New(New { name, project, .. }) => {
-            let body = Body::Json(Bytes::from(json!({ "name": name, "projects": project }).to_string()));
+            let body = Body::json(&json!({ "name": name, "projects": project }));
             let issued = daemon()?.post::<TokenIssued>("/v1/tokens", Some(body))?;
             output.show(&issued, render_issued)
         }
@@ -161,8 +160,8 @@ struct ForFile {
 fn token_for_file(new: &New, output: &mut Output<'_>) -> Result<(), Failure> {
     let mut bytes = [0; 32];
     rand::fill(&mut bytes).map_err(|_| Failure::Refused("the system gives no random bytes for a token".into()))?;
-    let token = format!("hwt_{}", HEXLOWER.encode(&bytes));
-    let sha256 = HEXLOWER.encode(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+    let token = model::Token::text(bytes);
+    let sha256 = HEXLOWER.encode(&model::Token::hash(&token));
     if !output.json {
         output.remark(&format!("the token, shown once: {token}"));
     }

@@ -34,7 +34,7 @@ use self::arguments::{Arguments, Command, Common, Deliveries, Events};
 use self::client::{Address, Client};
 use self::failure::Failure;
 use self::screen::Screen;
-use crate::model::report::{BackupReport, RestoreReport, VerifyReport};
+use crate::model::report::{BackupReport, RestoreReport, Tell, VerifyReport};
 use crate::time::wall_now;
 
 /// What the commands need of the rooms that they may not visit. The front door answers with the real ones, tests with a stand-in.
@@ -91,9 +91,6 @@ pub trait House {
     /// Why it could not be looked at. Damage is in the report.
     fn verify_backup(&self, directory: &Path, tell: &mut Tell<'_>) -> Result<VerifyReport, HouseError>;
 }
-
-/// Told now and then how many bytes are done, and how many there are.
-pub type Tell<'a> = dyn FnMut(u64, u64) + 'a;
 
 /// Why the house did not do it.
 #[derive(Clone, Debug, PartialEq, Eq)]

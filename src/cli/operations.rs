@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hyper::body::Bytes;
 use indicatif::{HumanBytes, ProgressBar};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -84,7 +83,7 @@ pub(super) fn backup(
     let directory = std::path::absolute(directory)
         .map_err(|error| Failure::Refused(format!("{} can't be made an absolute path: {error}", directory.display())))?;
     let bar = progress_bar(Some(0));
-    let request = Body::Json(Bytes::from(json!({ "directory": directory }).to_string()));
+    let request = Body::json(&json!({ "directory": directory }));
     let report = match ask_daemon(data_dir.as_deref(), socket, "/v1/backup", Some(request), &bar)? {
         Asked::Answered(report) => report,
         Asked::Nobody(why) => {

@@ -2,8 +2,7 @@
 
 use std::net::SocketAddr;
 
-use aws_lc_rs::{digest, rand};
-use data_encoding::HEXLOWER;
+use aws_lc_rs::rand;
 use serde_json::json;
 
 use super::house::House;
@@ -13,7 +12,7 @@ use crate::config::Config;
 use crate::engine::Input;
 use crate::limits;
 use crate::model::report::{ConfigReport, NewToken, Sending, TokenIssued, TokenRevoked, TokenSummary};
-use crate::model::{Pause, PauseReason, Project, TokenScope};
+use crate::model::{Pause, PauseReason, Project, Token, TokenScope};
 use crate::server::hallway::Refusal;
 use crate::store::fact::Fact;
 use crate::store::setting::{IssuedToken, Setting};
@@ -79,10 +78,8 @@ pub(super) async fn issue_token(house: &House, new: NewToken, by: &str) -> Resul
     }
     let mut bytes = [0; 32];
     rand::fill(&mut bytes).map_err(|_| Refusal::Unavailable { detail: "the system gives no random bytes for a token".into() })?;
-    let text = format!("hwt_{}", HEXLOWER.encode(&bytes));
-    let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    let sha256 = std::array::from_fn(|index| hash.as_ref()[index]);
-    let token = IssuedToken { sha256, scope, since: wall_now(), by: by.to_owned() };
+    let text = Token::text(bytes);
+    let token = IssuedToken { sha256: Token::hash(&text), scope, since: wall_now(), by: by.to_owned() };
     let summary = summary(&name, &token);
     apply(house, Vec::new(), vec![Setting::Token { name: name.clone(), token: Some(token) }]).await?;
     tracing::info!(token = name, by, "a token was made");

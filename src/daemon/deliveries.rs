@@ -6,16 +6,15 @@
 use tokio::sync::oneshot;
 
 use super::house::House;
-use super::lists::{self, Standing};
+use super::lists;
 use super::wheelhouse::Message;
 use super::wishes::Wish;
 use crate::engine::{Found, Grant};
 use crate::limits;
 use crate::model::report::{BulkReport, BulkRequest, ChangedDelivery, DeliveryChange};
-use crate::model::{Attempt, DeliveryId, DeliveryKey, DeliveryState, Moment};
+use crate::model::{DeliveryId, DeliveryKey, DeliveryState, Moment};
 use crate::server::hallway::Refusal;
-use crate::store::fact::{Accepted, Carried, CarriedDelivery};
-use crate::time::UnixMillis;
+use crate::store::fact::Carried;
 
 /// Tries a delivery again: a pending one now, one that ended with a fresh schedule.
 ///
@@ -151,7 +150,11 @@ async fn read(house: &House, keys: Vec<DeliveryKey>) -> Result<(Vec<Carried>, u6
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
             match lists.ended(key)? {
-                Some((standing, Some(event), attempts)) => found.push(carried(&standing, event, attempts, now)),
+                Some((standing, Some(event), attempts)) => {
+                    // Later than its end in any case, so that it is clear which came first.
+                    let at = now.max(standing.finished.map_or(now, |ended| ended.plus_ms(1)));
+                    found.push(Carried::anew(key, event, attempts, at));
+                }
                 Some((_, None, _)) => gone += 1,
                 None => {}
             }
@@ -159,19 +162,6 @@ async fn read(house: &House, keys: Vec<DeliveryKey>) -> Result<(Vec<Carried>, u6
         Ok((found, gone))
     });
     reading.await.map_err(|_| Refusal::Unavailable { detail: "reading the deliveries failed".into() })?
-}
-
-/// How a delivery that ended is written down to be tried anew.
-fn carried(standing: &Standing, event: Accepted, mut timeline: Vec<Attempt>, now: UnixMillis) -> Carried {
-    // Later than its end in any case, so that it is clear which came first.
-    let at = now.max(standing.finished.map_or(now, |ended| ended.plus_ms(1)));
-    let round = timeline.last().map_or(1, |last| last.round).saturating_add(1);
-    if let Some((_, older)) = timeline.split_last_mut() {
-        older.iter_mut().for_each(|attempt| attempt.outcome.excerpt.clear());
-    }
-    let event = Accepted { deliveries: Vec::new(), overflowed: Vec::new(), ..event };
-    let deliveries = vec![CarriedDelivery { webhook: standing.key.webhook, due: at, round, attempts: 0, timeline }];
-    Carried { sequence: standing.key.sequence, from: None, at, event, deliveries }
 }
 
 /// Makes durable that these are pending again, as far as there is room and a webhook.

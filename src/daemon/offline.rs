@@ -3,16 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, Environment};
-use crate::model::report::{BackupReport, RestoreReport, VerifyReport};
+use crate::model::report::{BackupReport, RestoreReport, Tell, VerifyReport};
 use crate::store::backup::{self, Extent};
 use crate::store::data_dir::DataDir;
 use crate::store::journal::medium::RealMedium;
 use crate::store::recovery::verify;
 use crate::store::view::TableError;
 use crate::store::view::sled::SledTable;
-
-/// Told now and then how many bytes are done, and how many there are.
-pub type Tell<'a> = dyn FnMut(u64, u64) + 'a;
 
 /// The data directory to work on: the one that is named, else that of the configuration, else the default place.
 #[must_use]

@@ -13,7 +13,7 @@ pub use self::bulk::{BulkReport, BulkRequest, ChangedDelivery, DeliveryChange};
 pub use self::history::{
     DeliveryCounts, DeliveryNews, DeliveryNewsPage, EventDelivery, EventDetail, EventFilter, EventPage, EventSummary, WatchFilter,
 };
-pub use self::operations::{BackupReport, Damage, MissingFacts, Progress, RestoreReport, VerifyReport};
+pub use self::operations::{BackupReport, Damage, MissingFacts, Progress, RestoreReport, Tell, VerifyReport};
 
 pub use self::controls::{ConfigReport, ConfigValue, NewToken, Sending, TokenIssued, TokenRevoked, TokenSummary};
 pub use self::webhook::{

@@ -1,5 +1,8 @@
 //! Who may post events: a token's hash and the projects that it covers. The token itself is never kept.
 
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
+
 use super::Project;
 
 /// The projects that a token may publish for.
@@ -25,6 +28,21 @@ pub struct Token {
 }
 
 impl Token {
+    /// The text of a new token, of so many random bytes.
+    #[must_use]
+    pub fn text(random: [u8; 32]) -> String {
+        format!("hwt_{}", HEXLOWER.encode(&random))
+    }
+
+    /// What is kept of a token's text.
+    ///
+    /// # Panics
+    /// Never: a SHA-256 has 32 bytes.
+    #[must_use]
+    pub fn hash(text: &str) -> [u8; 32] {
+        digest::digest(&digest::SHA256, text.as_bytes()).as_ref().try_into().expect("a SHA-256 has 32 bytes")
+    }
+
     /// Whether this token may publish events of `project`.
     #[must_use]
     pub fn covers(&self, project: &Project) -> bool {

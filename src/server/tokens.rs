@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use aws_lc_rs::digest;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use subtle::ConstantTimeEq;
@@ -58,9 +57,9 @@ pub fn judge(door: Door, tokens: &[Token], uri: &Uri, headers: &HeaderMap) -> Re
     let Some((_, token)) = token else {
         return Err(Problem::unauthorized("the header Authorization is not understood: expected \"Bearer …\""));
     };
-    let hash = digest::digest(&digest::SHA256, token.trim().as_bytes());
+    let hash = Token::hash(token.trim());
     // Every token is compared, so that the time taken does not say which one was near.
-    let known = tokens.iter().fold(None, |found, known| if bool::from(known.sha256.ct_eq(hash.as_ref())) { Some(known) } else { found });
+    let known = tokens.iter().fold(None, |found, known| if bool::from(known.sha256.ct_eq(&hash)) { Some(known) } else { found });
     known.cloned().map(Leave::Token).ok_or_else(|| Problem::unauthorized("this token is not known here, or not any more"))
 }
 
@@ -105,8 +104,7 @@ mod tests {
     }
 
     fn token(text: &str, scope: TokenScope) -> Token {
-        let hash = digest::digest(&digest::SHA256, text.as_bytes());
-        Token { name: "platform".into(), sha256: hash.as_ref().try_into().unwrap(), scope, place: None }
+        Token { name: "platform".into(), sha256: Token::hash(text), scope, place: None }
     }
 
     #[test]

@@ -191,6 +191,21 @@ pub struct Carried {
     pub deliveries: Vec<CarriedDelivery>,
 }
 
+impl Carried {
+    /// How a delivery that ended is written down to be tried anew from `at` on, which is later than its end: with its event and every attempt so far, of which only the last one
+    /// keeps what the receiver said.
+    #[must_use]
+    pub fn anew(key: DeliveryKey, event: Accepted, mut timeline: Vec<Attempt>, at: UnixMillis) -> Self {
+        let round = timeline.last().map_or(1, |last| last.round).saturating_add(1);
+        if let Some((_, older)) = timeline.split_last_mut() {
+            older.iter_mut().for_each(|attempt| attempt.outcome.excerpt.clear());
+        }
+        let event = Accepted { deliveries: Vec::new(), overflowed: Vec::new(), ..event };
+        let deliveries = vec![CarriedDelivery { webhook: key.webhook, due: at, round, attempts: 0, timeline }];
+        Self { sequence: key.sequence, from: None, at, event, deliveries }
+    }
+}
+
 /// One of the deliveries of a [`Carried`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CarriedDelivery {

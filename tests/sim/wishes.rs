@@ -7,7 +7,7 @@ use hookwheel::engine::{Found, Grant, Input, Ticket};
 use hookwheel::limits::CARRIED_ATTEMPTS_MAX;
 use hookwheel::model::{DeliveryKey, DeliveryState, Locator};
 use hookwheel::store::carry::Carry;
-use hookwheel::store::fact::{Accepted, Cancelled, CancelledDelivery, Carried, CarriedDelivery, Fact};
+use hookwheel::store::fact::{Cancelled, CancelledDelivery, Carried, Fact};
 use hookwheel::store::timeline;
 use hookwheel::store::writer::Order;
 use hookwheel::time::UnixMillis;
@@ -108,15 +108,9 @@ impl World {
         let ended = daemon.history.end_of(key).ok().flatten()?;
         let found = daemon.bodies.read(ended.body?).ok()?;
         let event = found.fact.into_event(found.sequence, key.sequence)?;
-        let mut timeline = timeline::read(&daemon.bodies, key, ended.last_attempt, CARRIED_ATTEMPTS_MAX).ok()?;
+        let timeline = timeline::read(&daemon.bodies, key, ended.last_attempt, CARRIED_ATTEMPTS_MAX).ok()?;
         let at = daemon.schedule(self.now_ms).max(ended.at.plus_ms(1));
-        let round = timeline.last().map_or(1, |last| last.round) + 1;
-        if let Some((_, older)) = timeline.split_last_mut() {
-            older.iter_mut().for_each(|attempt| attempt.outcome.excerpt.clear());
-        }
-        let event = Accepted { deliveries: Vec::new(), overflowed: Vec::new(), ..event };
-        let deliveries = vec![CarriedDelivery { webhook: key.webhook, due: at, round, attempts: 0, timeline }];
-        Some(Carried { sequence: key.sequence, from: None, at, event, deliveries })
+        Some(Carried::anew(key, event, timeline, at))
     }
 
     /// **Wishes are answered by how things stand**: what the engine says of each delivery is what follows from what it was told.

@@ -13,6 +13,7 @@ use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
@@ -49,6 +50,13 @@ pub(super) enum Body {
     Json(Bytes),
     /// One JSON text a line.
     Lines(Bytes),
+}
+
+impl Body {
+    /// That value.
+    pub(super) fn json(value: &Value) -> Self {
+        Self::Json(Bytes::from(value.to_string()))
+    }
 }
 
 /// What a daemon answered.
@@ -106,7 +114,7 @@ impl Client {
     /// # Errors
     /// No answer, an error answer, or one that this version does not understand.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.call(Method::GET, path, None).map_err(|no| self.failure(no))?.read()
+        self.send(Method::GET, path, None)
     }
 
     /// `POST path`.
@@ -114,7 +122,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub(super) fn post<T: DeserializeOwned>(&self, path: &str, body: Option<Body>) -> Result<T, Failure> {
-        self.call(Method::POST, path, body).map_err(|no| self.failure(no))?.read()
+        self.send(Method::POST, path, body)
     }
 
     /// A request of any method.

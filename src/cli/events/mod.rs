@@ -2,7 +2,6 @@
 
 pub(super) mod list;
 
-use hyper::body::Bytes;
 use serde_json::json;
 
 use super::Output;
@@ -20,8 +19,8 @@ pub(super) fn catalog(daemon: &Client, output: &mut Output<'_>) -> Result<(), Fa
 
 /// `events explain`
 pub(super) fn explain(event_type: &EventTypeName, project: &Project, daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
-    let question = json!({ "type": event_type, "project": project }).to_string();
-    let explanation = daemon.post::<Explanation>("/v1/explain", Some(Body::Json(Bytes::from(question))))?;
+    let question = Body::json(&json!({ "type": event_type, "project": project }));
+    let explanation = daemon.post::<Explanation>("/v1/explain", Some(question))?;
     output.show(&explanation, render_explanation)
 }
 

@@ -41,7 +41,7 @@ pub(super) fn add(arguments: &Add, daemon: &Client, output: &mut Output<'_>) -> 
         let catalog = daemon.get::<Vec<EventType>>("/v1/catalog")?;
         dialogue::complete(&mut definition, &catalog, &mut Asker::new(&mut io::stdin().lock(), output.stderr))?;
     }
-    let added = daemon.send::<WebhookDetail>(Method::POST, "/v1/webhooks", Some(json_body(&definition)))?;
+    let added = daemon.post::<WebhookDetail>("/v1/webhooks", Some(json_body(&definition)))?;
     warn(&added, output);
     output.show(&added, |added, screen| {
         let headline = screen.paint(Tone::Good, &format!("added {}", added.summary.id));
@@ -83,9 +83,9 @@ pub(super) fn remove(arguments: &Remove, daemon: &Client, output: &mut Output<'_
 
 /// `webhooks rotate-secret`
 pub(super) fn rotate_secret(arguments: &RotateSecret, daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
-    let body = Body::Json(Bytes::from(json!({ "grace_ms": arguments.grace }).to_string()));
+    let body = Body::json(&json!({ "grace_ms": arguments.grace }));
     let path = format!("/v1/webhooks/{}/rotate-secret", arguments.webhook.id);
-    let rotated = daemon.send::<SecretRotated>(Method::POST, &path, Some(body))?;
+    let rotated = daemon.post::<SecretRotated>(&path, Some(body))?;
     output.show(&rotated, render_rotated)
 }
 

@@ -1,7 +1,5 @@
 //! `webhooks test`: a sample event, and everything that was said on both sides. It fails when the receiver did not take it.
 
-use hyper::Method;
-use hyper::body::Bytes;
 use serde_json::json;
 
 use super::arguments::Test;
@@ -16,8 +14,8 @@ use crate::model::report::TestReport;
 
 /// `webhooks test`
 pub(super) fn test(arguments: &Test, daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
-    let body = Body::Json(Bytes::from(json!({ "type": arguments.event_type }).to_string()));
-    let report = daemon.send::<TestReport>(Method::POST, &format!("/v1/webhooks/{}/test", arguments.webhook.id), Some(body))?;
+    let body = Body::json(&json!({ "type": arguments.event_type }));
+    let report = daemon.post::<TestReport>(&format!("/v1/webhooks/{}/test", arguments.webhook.id), Some(body))?;
     if !report.wanted && !output.json {
         output.remark(&format!("note: {} does not want {}; it was sent all the same", report.webhook, report.event_type));
     }

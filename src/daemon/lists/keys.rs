@@ -25,10 +25,11 @@ impl Lists {
         let (mut keys, mut cursor) = (Vec::new(), None);
         for (index, standing) in rows.into_iter().enumerate() {
             cursor = Some(standing.cursor());
-            let event = wish.asks_about_events().then(|| self.event(&standing)).flatten();
             let last = wish.asks_about_moments().then(|| self.last_attempt(&standing)).flatten();
-            let accepted = (wish.asks_about_moments() && last.is_none() && event.is_none()).then(|| self.event(&standing)).flatten();
-            if wish.wants(event.or(accepted).as_ref(), last.as_ref()) {
+            // What was never attempted happened last when its event was accepted.
+            let asks_about_event = wish.asks_about_events() || (wish.asks_about_moments() && last.is_none());
+            let event = asks_about_event.then(|| self.event(&standing)).flatten();
+            if wish.wants(event.as_ref(), last.as_ref()) {
                 keys.push(standing.key);
             }
             if keys.len() == wish.limit {

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::Sequence;
 use crate::time::UnixMillis;
 
+/// Told now and then how many bytes are done, and how many there are.
+pub type Tell<'a> = dyn FnMut(u64, u64) + 'a;
+
 /// A backup that was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupReport {

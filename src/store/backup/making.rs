@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use super::manifest::{self, Manifest, StoredFile};
-use super::{BackupDir, BackupError, Meter, Tell, copy, names_in, pass, sync_directory};
+use super::{BackupDir, BackupError, Meter, copy, names_in, pass, sync_directory};
 use crate::model::Sequence;
-use crate::model::report::BackupReport;
+use crate::model::report::{BackupReport, Tell};
 use crate::store::data_dir::{self, LAST_GOOD};
 use crate::store::journal::segment::{self, FRAMES_START, Scanned, SegmentHeader, SegmentScan};
 use crate::time::wall_now;

@@ -43,11 +43,9 @@ pub use self::making::{Extent, make};
 use self::manifest::Manifest;
 pub use self::restoring::{Checked, check, restore};
 use super::data_dir::{DataDirError, make_private};
+use crate::model::report::Tell;
 
 const BUFFER_BYTES: usize = 1 << 20;
-
-/// Told now and then how many bytes are done, and how many there are.
-pub type Tell<'a> = dyn FnMut(u64, u64) + 'a;
 
 /// Why a backup can't be made, or not be used.
 #[derive(Debug, thiserror::Error)]

@@ -5,8 +5,8 @@ use std::io;
 use std::path::Path;
 
 use super::manifest::{Manifest, StoredFile};
-use super::{BackupDir, BackupError, Meter, Tell, copy, pass, sync_directory};
-use crate::model::report::{Damage, RestoreReport};
+use super::{BackupDir, BackupError, Meter, copy, pass, sync_directory};
+use crate::model::report::{Damage, RestoreReport, Tell};
 use crate::store::data_dir::{DataDir, make_private};
 
 /// A backup's manifest and what is wrong with its files.

@@ -23,7 +23,7 @@ use self::rows::{Changes, Digest};
 use super::segments::{Segments, Tail};
 use super::{OpenError, place_of, write_out};
 use crate::model::Sequence;
-use crate::model::report::VerifyReport;
+use crate::model::report::{Tell, VerifyReport};
 use crate::store::backup::{BackupError, Checked};
 use crate::store::fact::Floor;
 use crate::store::journal::JournalId;
@@ -32,9 +32,6 @@ use crate::store::journal::reader::JournalReader;
 use crate::store::journal::segment::{self, ScannedFrame, SegmentHeader};
 use crate::store::view::keys::{self, Meta};
 use crate::store::view::{Table, TableError, View};
-
-/// Told now and then how many bytes are done, and how many there are.
-pub type Tell<'a> = dyn FnMut(u64, u64) + 'a;
 
 /// Lists of segments that are begun with before it is given up: each time retention removed one before it was read.
 const ATTEMPTS: u32 = 20;

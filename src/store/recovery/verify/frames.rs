@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use super::Tell;
 use crate::model::Sequence;
-use crate::model::report::{Damage, MissingFacts, VerifyReport};
+use crate::model::report::{Damage, MissingFacts, Tell, VerifyReport};
 use crate::store::fact::{Fact, Floor};
 use crate::store::journal::frame::FrameError;
 use crate::store::journal::medium::MediumFile;
