@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use idna::AsciiDenyList;
 use idna::uts46::{DnsLength, Hyphens, Uts46};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{ADDRESS_LOCAL_PART_MAX, ADDRESS_SHOWN_MAX};
@@ -18,8 +19,9 @@ use crate::limits::{ADDRESS_LOCAL_PART_MAX, ADDRESS_SHOWN_MAX};
 /// * At most [`ADDRESS_LOCAL_PART_MAX`] bytes before the `@` (4.5.3.1.1) and a domain that fits DNS behind it.
 ///
 /// Addresses are ordered by their bytes in this form.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("examples" = ["user@example.com"]))]
 pub struct Address(Arc<str>);
 
 impl Address {

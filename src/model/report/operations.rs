@@ -1,12 +1,13 @@
 //! What backup, restore and verify tell: the JSON of the admin socket and of the commands. It never says more than was looked at.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Sequence;
 use crate::time::UnixMillis;
 
 /// A backup that was made.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BackupReport {
     /// Where it is.
     pub directory: String,
@@ -46,7 +47,7 @@ pub struct RestoreReport {
 }
 
 /// What verifying found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerifyReport {
     /// Whether nothing is damaged.
     pub sound: bool,
@@ -75,7 +76,7 @@ pub struct VerifyReport {
 }
 
 /// Bytes of a file that are not as they should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Damage {
     /// The file, below the directory that was looked at.
     pub file: String,
@@ -88,7 +89,7 @@ pub struct Damage {
 }
 
 /// Facts that are gone, by number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MissingFacts {
     /// The first.
     pub from: Sequence,
@@ -99,7 +100,7 @@ pub struct MissingFacts {
 }
 
 /// How far a long piece of work is: of `POST /v1/backup` and `POST /v1/verify`, asked for with `GET`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress<R> {
     /// Which piece of work since the daemon started, from 1; 0 before the first.
     pub number: u64,

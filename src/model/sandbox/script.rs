@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{SANDBOX_DELAY_MAX_MS, SANDBOX_FAIL_FIRST_MAX, SANDBOX_RETRY_AFTER_MAX_S};
 
 /// How a sandbox answers. The default is 200 at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Script {
     /// The status; left out: 200, and 500 for what fails on purpose (503 with `retry_after_s`).
@@ -23,12 +24,12 @@ pub struct Script {
 }
 
 /// A script that was checked: the only way to make a sandbox behave.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Script", into = "Script")]
 pub struct Behaviour(Script);
 
 /// What a sandbox does with one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SandboxAnswer {
     /// The status; none: the connection is closed without an answer.
     pub status: Option<u16>,
