@@ -63,7 +63,7 @@ impl JsonSchema for Patch {
 
 /// Each key of a webhook, as the checks of the configuration want it.
 fn keys(generator: &mut SchemaGenerator) -> Map<String, Value> {
-    let duration = |text: &str| json!({ "type": "string", "pattern": "^[0-9]{1,6}(ms|s|m|h|d)$", "description": text });
+    let duration = |text: &str| json!({ "type": "string", "pattern": "^[1-9][0-9]{0,6}(ms|s|m|h|d)$", "description": text });
     let attempts = json!({ "type": "integer", "minimum": 1, "maximum": limits::ATTEMPTS_MAX });
     let step = json!({
         "type": "object",
@@ -76,11 +76,11 @@ fn keys(generator: &mut SchemaGenerator) -> Map<String, Value> {
     let events = json!({ "type": "array", "items": event, "minItems": 1, "description": "What it wants." });
     [
         ("id", json!(generator.subschema_for::<WebhookId>())),
-        ("title", json!({ "type": "string", "minLength": 1, "maxLength": limits::TITLE_LENGTH_MAX, "description": "What people call it, on one line." })),
+        ("title", json!({ "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$", "type": "string", "minLength": 1, "maxLength": limits::TITLE_LENGTH_MAX, "description": "What people call it, on one line." })),
         ("project", json!(generator.subschema_for::<Project>())),
         ("url", json!({ "type": "string", "format": "uri", "pattern": "^https?://", "maxLength": limits::URL_LENGTH_MAX, "description": "Where its events go." })),
         ("events", events),
-        ("secret", json!({ "type": "string", "pattern": "^whsec_", "description": "Its key; hookwheel makes one when it is left out." })),
+        ("secret", json!({ "type": "string", "pattern": "^whsec_[A-Za-z0-9+/]{32,86}={0,2}$", "description": "Its key; hookwheel makes one when it is left out." })),
         ("headers", json!({ "type": "object", "additionalProperties": { "type": "string" }, "maxProperties": limits::HEADERS_MAX, "description": "Sent with every attempt." })),
         ("paused", json!({ "type": "boolean" })),
         ("allow_networks", json!({ "type": "array", "items": { "type": "string" }, "description": "Networks that may be dialled although refused by default." })),
@@ -88,7 +88,7 @@ fn keys(generator: &mut SchemaGenerator) -> Map<String, Value> {
         ("success", json!({ "type": "array", "items": status, "minItems": 1, "description": "Which statuses are success." })),
         ("retry", json!({ "type": "array", "items": step, "description": "When a failed delivery is tried again." })),
         ("max_in_flight", json!({ "type": "integer", "minimum": 1, "maximum": limits::IN_FLIGHT_MAX, "description": "Attempts at once." })),
-        ("rate", json!({ "type": "string", "pattern": "^[0-9]{1,9}/[smh]$", "description": "Attempts in a time, such as `50/s`." })),
+        ("rate", json!({ "type": "string", "pattern": "^[1-9][0-9]{0,6}/[smh]$", "description": "Attempts in a time, such as `50/s`." })),
         ("ordered", json!({ "type": "boolean", "description": "One after the other, first accepted first." })),
     ]
     .map(|(key, schema)| (key.to_owned(), schema))

@@ -258,9 +258,10 @@ pub struct DeliveryFilter {
     pub since: Option<Moment>,
     /// The last thing happened to it before this moment.
     pub until: Option<Moment>,
-    /// At most so many.
+    /// At most so many; 50 where nothing is said, and never more than 500.
     pub limit: Option<usize>,
     /// Behind the page that ended with this.
+    #[schemars(regex(pattern = r"^[pf][0-9]{1,19}-dlv_[A-Za-z2-7]{19}[AQaq]$"))]
     pub after: Option<String>,
 }
 
@@ -268,7 +269,7 @@ pub struct DeliveryFilter {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BlacklistQuery {
-    /// At most so many.
+    /// At most so many; 50 where nothing is said, and never more than 500.
     pub limit: Option<usize>,
     /// Behind this address, whether it is listed or not.
     pub after: Option<Address>,

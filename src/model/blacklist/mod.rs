@@ -63,7 +63,7 @@ pub enum Reason {
 /// A line of text by a person: 1 to [`REMARK_LENGTH_MAX`] letters, none of them a control character.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(extend("minLength" = 1, "maxLength" = REMARK_LENGTH_MAX, "pattern" = r"^[^\p{Cc}]*$"))]
+#[schemars(extend("minLength" = 1, "maxLength" = REMARK_LENGTH_MAX, "pattern" = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
 pub struct Remark(String);
 
 /// A page of a Black List: `GET /v1/blacklist/{project}`.

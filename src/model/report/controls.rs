@@ -35,8 +35,10 @@ pub struct TokenSummary {
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// Its name, 1 to 64 of A-Z a-z 0-9 . _ -
+    #[schemars(regex(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     pub name: String,
     /// The projects that it covers; `["*"]` is all.
+    #[schemars(length(min = 1), extend("examples" = [["shop.example.com"], ["*"]]))]
     pub projects: Vec<String>,
 }
 

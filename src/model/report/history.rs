@@ -24,8 +24,9 @@ pub struct WatchFilter {
     /// That came into this state; `pending` are those whose attempt failed and is made again.
     pub state: Option<DeliveryState>,
     /// Behind this.
+    #[schemars(regex(pattern = r"^[0-9]{1,19}-[0-9]{1,9}-[0-9]{1,9}$"))]
     pub after: Option<String>,
-    /// Wait so long for news.
+    /// Wait so many milliseconds for news, at most 30 000.
     pub wait_ms: u64,
 }
 
@@ -78,7 +79,7 @@ pub struct EventFilter {
     /// Of types that this selector wants.
     #[serde(rename = "type")]
     pub event_type: Option<Selector>,
-    /// At most so many.
+    /// At most so many; 50 where nothing is said, and never more than 500.
     pub limit: Option<usize>,
     /// Behind the page that ended with this.
     pub after: Option<u64>,

@@ -101,6 +101,7 @@ pub struct MissingFacts {
 
 /// How far a long piece of work is: of `POST /v1/backup` and `POST /v1/verify`, asked for with `GET`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ProgressOf{R}")]
 pub struct Progress<R> {
     /// Which piece of work since the daemon started, from 1; 0 before the first.
     pub number: u64,

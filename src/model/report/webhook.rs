@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::ROTATION_GRACE_MAX_MS;
 use crate::model::{EventTypeName, Origin, OutcomeClass, Pause, PhaseTimes, WebhookId};
 use crate::time::UnixMillis;
 
@@ -127,6 +128,7 @@ pub struct SecretRotated {
 #[serde(default, deny_unknown_fields)]
 pub struct RotateRequest {
     /// For how many milliseconds the old secret still signs; a day where nothing is said.
+    #[schemars(range(max = ROTATION_GRACE_MAX_MS))]
     pub grace_ms: Option<u64>,
 }
 

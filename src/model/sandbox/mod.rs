@@ -89,11 +89,13 @@ impl From<SandboxToken> for String {
 #[serde(default, deny_unknown_fields)]
 pub struct NewSandbox {
     /// What people call it; may be empty.
+    #[schemars(length(max = TITLE_LENGTH_MAX), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     pub title: String,
     /// How it answers.
     #[serde(deserialize_with = "super::object")]
     pub behaviour: Behaviour,
     /// The key that signatures are checked with, `whsec_…`; none: that of the webhook that points here.
+    #[schemars(regex(pattern = "^whsec_[A-Za-z0-9+/]{32,86}={0,2}$"))]
     pub secret: Option<String>,
 }
 

@@ -12,14 +12,18 @@ use crate::limits::{SANDBOX_DELAY_MAX_MS, SANDBOX_FAIL_FIRST_MAX, SANDBOX_RETRY_
 #[serde(default, deny_unknown_fields)]
 pub struct Script {
     /// The status; left out: 200, and 500 for what fails on purpose (503 with `retry_after_s`).
+    #[schemars(range(min = 200, max = 599))]
     pub status: Option<u16>,
-    /// Every answer waits so long.
+    /// Every answer waits so many milliseconds.
+    #[schemars(range(max = SANDBOX_DELAY_MAX_MS))]
     pub delay_ms: u64,
     /// Attempts of each delivery that fail before one succeeds; 0: `status` holds for all.
+    #[schemars(range(max = SANDBOX_FAIL_FIRST_MAX))]
     pub fail_first: u32,
     /// What fails, fails by a closed connection instead of an answer; without `fail_first`, everything does.
     pub drop: bool,
-    /// `Retry-After` of every answer that is no success.
+    /// `Retry-After` of every answer that is no success, in seconds.
+    #[schemars(range(max = SANDBOX_RETRY_AFTER_MAX_S))]
     pub retry_after_s: Option<u32>,
 }
 

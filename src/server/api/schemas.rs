@@ -35,7 +35,7 @@ impl Default for Schemas {
 impl Schemas {
     /// What may be told, whole.
     pub(super) fn told<T: JsonSchema>(&mut self) -> Value {
-        readable(self.told.subschema_for::<T>().to_value())
+        bounded(readable(self.told.subschema_for::<T>().to_value()))
     }
 
     /// A reference to what may be told as a body.
@@ -75,6 +75,25 @@ fn readable(value: Value) -> Value {
             })
             .collect(),
         Value::Array(values) => values.into_iter().map(readable).collect(),
+        other => other,
+    }
+}
+
+/// With the bound of every whole number that has none of its own: what does not fit is refused.
+fn bounded(value: Value) -> Value {
+    match value {
+        Value::Object(mut map) => {
+            let most = match map.get("format").and_then(Value::as_str) {
+                Some("uint" | "uint64") => Some(u64::MAX),
+                Some("uint32") => Some(u64::from(u32::MAX)),
+                _ => None,
+            };
+            if let Some(most) = most {
+                map.entry("maximum").or_insert(json!(most));
+            }
+            Value::Object(map.into_iter().map(|(key, value)| (key, bounded(value))).collect())
+        }
+        Value::Array(values) => values.into_iter().map(bounded).collect(),
         other => other,
     }
 }
