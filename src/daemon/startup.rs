@@ -201,7 +201,7 @@ fn open_doors(runtime: &Runtime, listener: TcpListener, admin: UnixListener, hou
     let budget = BodyBudget::default();
     let router =
         server::listener_router(house.clone(), metrics, budget.clone(), is_loopback).merge(sandbox::routes::routes(sandboxes.clone()));
-    let admin_router = server::admin_router(house.clone(), budget).merge(sandbox::admin::routes(sandboxes.clone()));
+    let admin_router = server::admin_router(house.clone(), budget, sandbox::admin::routes(sandboxes.clone()));
     let doors = vec![
         runtime.spawn(doors::serve_listener(listener, router, max_connections, closed.clone())),
         runtime.spawn(doors::serve_admin(admin, admin_router, closed)),

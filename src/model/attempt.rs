@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Next;
 use crate::time::UnixMillis;
 
 /// One class for each way in which an attempt can end. The names are the values of the metric label `outcome`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeClass {
     /// The status was one of the webhook's success statuses, and the response arrived whole.
@@ -156,7 +157,7 @@ impl fmt::Display for OutcomeClass {
 }
 
 /// How long each phase of an attempt took, in microseconds; `None` for a phase that did not happen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PhaseTimes {
     /// Resolving the name.
     pub dns_us: Option<u32>,

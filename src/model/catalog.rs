@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::nearest;
@@ -11,8 +12,9 @@ use super::nearest;
 const BUILT_IN: &str = include_str!("catalog.toml");
 
 /// The name of an event type, `channel.group.what`, such as `email.status.bounced`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = r"^[a-z0-9_]+\.[a-z0-9_]+\.[a-z0-9_]+$", "maxLength" = 128, "examples" = ["email.status.bounced"]))]
 pub struct EventTypeName(Arc<str>);
 
 impl EventTypeName {
@@ -67,7 +69,7 @@ impl From<EventTypeName> for String {
 }
 
 /// One kind of thing that happens, in the words that people read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventType {
     /// Its name in events and selectors.
     #[serde(rename = "type")]

@@ -1,9 +1,14 @@
 //! A webhook as the admin socket is told of it: the keys of a `[[webhook]]`, as JSON. It never knows which values are right; the configuration's own checks say that.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use super::{Project, Selector, WebhookId};
+use crate::limits;
 
 /// The keys that come first when a definition is written, in this order; the others follow in the order of the alphabet.
 const FIRST: [&str; 5] = ["id", "title", "project", "url", "events"];
@@ -17,6 +22,78 @@ impl fmt::Debug for Definition {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_set().entries(self.0.keys()).finish()
     }
+}
+
+/// What is to change of a [`Definition`]: the keys that it names; null is the default.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Patch(pub Definition);
+
+impl JsonSchema for Definition {
+    fn schema_name() -> Cow<'static, str> {
+        "Definition".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "description": "A webhook: the keys of a `[[webhook]]`.",
+            "properties": keys(generator),
+            "required": ["title", "project", "url", "events"],
+            "additionalProperties": false,
+        })
+    }
+}
+
+impl JsonSchema for Patch {
+    fn schema_name() -> Cow<'static, str> {
+        "Patch".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let keys = keys(generator).into_iter().map(|(key, schema)| (key, json!({ "anyOf": [schema, { "type": "null" }] })));
+        json_schema!({
+            "type": "object",
+            "description": "What is to change of a webhook: the keys of a `[[webhook]]`; null is the default.",
+            "properties": keys.collect::<Map<_, _>>(),
+            "additionalProperties": false,
+        })
+    }
+}
+
+/// Each key of a webhook, as the checks of the configuration want it.
+fn keys(generator: &mut SchemaGenerator) -> Map<String, Value> {
+    let duration = |text: &str| json!({ "type": "string", "pattern": "^[1-9][0-9]{0,6}(ms|s|m|h|d)$", "description": text });
+    let attempts = json!({ "type": "integer", "minimum": 1, "maximum": limits::ATTEMPTS_MAX });
+    let step = json!({
+        "type": "object",
+        "properties": { "attempts": attempts, "every": duration("From the end of one attempt to the next.") },
+        "required": ["attempts", "every"],
+        "additionalProperties": false,
+    });
+    let status = json!({ "anyOf": [{ "type": "integer", "minimum": 200, "maximum": 599 }, { "enum": ["2xx", "3xx", "4xx", "5xx"] }] });
+    let event = generator.subschema_for::<Selector>();
+    let events = json!({ "type": "array", "items": event, "minItems": 1, "description": "What it wants." });
+    [
+        ("id", json!(generator.subschema_for::<WebhookId>())),
+        ("title", json!({ "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$", "type": "string", "minLength": 1, "maxLength": limits::TITLE_LENGTH_MAX, "description": "What people call it, on one line." })),
+        ("project", json!(generator.subschema_for::<Project>())),
+        ("url", json!({ "type": "string", "format": "uri", "pattern": "^https?://", "maxLength": limits::URL_LENGTH_MAX, "description": "Where its events go." })),
+        ("events", events),
+        ("secret", json!({ "type": "string", "pattern": "^whsec_[A-Za-z0-9+/]{32,86}={0,2}$", "description": "Its key; hookwheel makes one when it is left out." })),
+        ("headers", json!({ "type": "object", "additionalProperties": { "type": "string" }, "maxProperties": limits::HEADERS_MAX, "description": "Sent with every attempt." })),
+        ("paused", json!({ "type": "boolean" })),
+        ("allow_networks", json!({ "type": "array", "items": { "type": "string" }, "description": "Networks that may be dialled although refused by default." })),
+        ("timeout", duration("One attempt, from connect to the end of the response.")),
+        ("success", json!({ "type": "array", "items": status, "minItems": 1, "description": "Which statuses are success." })),
+        ("retry", json!({ "type": "array", "items": step, "description": "When a failed delivery is tried again." })),
+        ("max_in_flight", json!({ "type": "integer", "minimum": 1, "maximum": limits::IN_FLIGHT_MAX, "description": "Attempts at once." })),
+        ("rate", json!({ "type": "string", "pattern": "^[1-9][0-9]{0,6}/[smh]$", "description": "Attempts in a time, such as `50/s`." })),
+        ("ordered", json!({ "type": "boolean", "description": "One after the other, first accepted first." })),
+    ]
+    .map(|(key, schema)| (key.to_owned(), schema))
+    .into_iter()
+    .collect()
 }
 
 impl Definition {

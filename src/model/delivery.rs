@@ -4,13 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::BASE32_NOPAD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::WebhookNumber;
 use crate::time::UnixMillis;
 
 /// The number of a fact in the journal, consecutive from 1; an event is known by that of its `Accepted`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Sequence(pub u64);
 
@@ -68,8 +69,9 @@ impl DeliveryKey {
 }
 
 /// A delivery's name in the API: `dlv_` + base32 of its key in lower case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^dlv_[A-Za-z2-7]{19}[AQaq]$"))]
 pub struct DeliveryId(pub DeliveryKey);
 
 impl fmt::Display for DeliveryId {
@@ -108,7 +110,7 @@ impl From<DeliveryId> for String {
 }
 
 /// Where a delivery stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryState {
     /// Waiting for its first or next attempt, or in flight.

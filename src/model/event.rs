@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Address, EventTypeName, Project};
 
 /// An event's id: the client's idempotency key within its project, or `evt_` + a ULID made by the server.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[A-Za-z0-9_-]{1,128}$", "examples" = ["order-1042"]))]
 pub struct EventId(Arc<str>);
 
 impl EventId {

@@ -22,6 +22,9 @@ pub mod submission;
 pub mod token;
 pub mod webhook;
 
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer};
+use serde_json::{Map, Value};
+
 pub use attempt::{Attempt, Outcome, OutcomeClass, PhaseTimes};
 pub use blacklist::{Address, Remark};
 pub use catalog::{Catalog, EventType, EventTypeName};
@@ -37,6 +40,15 @@ pub use secret::Secret;
 pub use selector::Selector;
 pub use token::{Token, TokenScope};
 pub use webhook::{Origin, Pause, PauseReason, Rate, SuccessRule, Webhook, WebhookId, WebhookNumber, WebhookSpec};
+
+/// Reads a field that is an object, and nothing else: serde would also take an array with the values of its fields in their order.
+///
+/// # Errors
+/// What the deserializer says.
+pub fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+    let object = Map::<String, Value>::deserialize(deserializer)?;
+    T::deserialize(Value::Object(object)).map_err(de::Error::custom)
+}
 
 /// Text of a client as a message repeats it: in quotes, escaped, and cut to [`SHOWN_CHARACTERS_MAX`](crate::limits::SHOWN_CHARACTERS_MAX), for it may be as long as a request.
 #[must_use]

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::time::UnixMillis;
 
 /// A time in RFC 3339, or an age such as `2h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = r"^([0-9]{1,11}[smhd]|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+)$", "examples" = ["2h", "2026-11-23T10:00:00Z"]))]
 pub enum Moment {
     /// This time.
     At(UnixMillis),

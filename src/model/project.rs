@@ -1,8 +1,10 @@
 //! A project: one domain of a customer, in one spelling however it was written. It never resolves anything.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A project domain, kept in its ASCII form (UTS 46, RFC 5891): `müller-bücher.example` and
@@ -43,6 +45,24 @@ impl Project {
 impl fmt::Display for Project {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.to_unicode())
+    }
+}
+
+impl JsonSchema for Project {
+    fn schema_name() -> Cow<'static, str> {
+        "Project".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let label = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
+        let (pattern, description) = match generator.contract().is_serialize() {
+            true => (r"^[a-z0-9.-]+$".to_owned(), "A project domain, in its ASCII form."),
+            false => (
+                format!(r"^({label}\.)+[A-Za-z]([A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?$"),
+                "A project domain; the form with other letters, `müller-bücher.example`, is taken, too.",
+            ),
+        };
+        json_schema!({ "type": "string", "description": description, "pattern": pattern, "maxLength": 253, "examples": ["shop.example.com"] })
     }
 }
 

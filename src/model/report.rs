@@ -7,6 +7,7 @@ mod history;
 mod operations;
 mod webhook;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::bulk::{BulkReport, BulkRequest, ChangedDelivery, DeliveryChange};
@@ -24,7 +25,7 @@ use super::{Address, DeliveryId, DeliveryState, EventId, EventTypeName, Moment, 
 use crate::time::UnixMillis;
 
 /// One screen about the daemon: `GET /v1/status`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
@@ -56,7 +57,7 @@ pub struct Status {
 }
 
 /// Counters since the daemon started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counters {
     /// Events made durable.
     pub accepted: u64,
@@ -75,7 +76,7 @@ pub struct Counters {
 }
 
 /// What is on disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreStatus {
     /// Where.
     pub data_dir: String,
@@ -95,7 +96,7 @@ pub struct StoreStatus {
 }
 
 /// The room on the disk of the data directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiskStatus {
     /// Bytes that are free; none where the system does not say.
     pub free_bytes: Option<u64>,
@@ -131,7 +132,7 @@ impl DiskStatus {
 }
 
 /// The configuration in force.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigurationStatus {
     /// The file.
     pub path: String,
@@ -144,7 +145,7 @@ pub struct ConfigurationStatus {
 }
 
 /// A delivery in a list: `GET /v1/deliveries`. Of an event that is no longer kept its id is not known, and the rest only from the history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliverySummary {
     /// Its id.
     pub id: DeliveryId,
@@ -177,7 +178,7 @@ pub struct DeliverySummary {
 }
 
 /// A page of deliveries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryPage {
     /// The page.
     pub deliveries: Vec<DeliverySummary>,
@@ -194,7 +195,7 @@ fn is_zero(count: &usize) -> bool {
 }
 
 /// One delivery with its attempts: `GET /v1/deliveries/{id}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryDetail {
     /// What a list shows.
     #[serde(flatten)]
@@ -208,7 +209,7 @@ pub struct DeliveryDetail {
 }
 
 /// One attempt in a timeline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptView {
     /// The round.
     pub round: u16,
@@ -241,7 +242,7 @@ pub struct AttemptView {
 ///
 /// Finished ones are found by an index, whatever they are narrowed by. Of pending ones, only `webhook` is known without reading their events: at most
 /// [`crate::limits::PAGE_ROWS_MAX`] of them are read for a page, which may be short then and says with `next` where to go on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeliveryFilter {
     /// Of this webhook.
@@ -257,24 +258,25 @@ pub struct DeliveryFilter {
     pub since: Option<Moment>,
     /// The last thing happened to it before this moment.
     pub until: Option<Moment>,
-    /// At most so many.
+    /// At most so many; 50 where nothing is said, and never more than 500.
     pub limit: Option<usize>,
     /// Behind the page that ended with this.
+    #[schemars(regex(pattern = r"^[pf][0-9]{1,19}-dlv_[A-Za-z2-7]{19}[AQaq]$"))]
     pub after: Option<String>,
 }
 
 /// What a page of a Black List is narrowed to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BlacklistQuery {
-    /// At most so many.
+    /// At most so many; 50 where nothing is said, and never more than 500.
     pub limit: Option<usize>,
     /// Behind this address, whether it is listed or not.
     pub after: Option<Address>,
 }
 
 /// Which webhooks want an event, and why the others do not: `POST /v1/explain`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// The type asked about.
     #[serde(rename = "type")]
@@ -286,7 +288,7 @@ pub struct Explanation {
 }
 
 /// One webhook's answer in an [`Explanation`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExplainedWebhook {
     /// The webhook.
     pub id: WebhookId,
@@ -297,7 +299,7 @@ pub struct ExplainedWebhook {
 }
 
 /// What a reload did, or would do: `POST /v1/reload`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReloadReport {
     /// Whether nothing was changed on purpose.
     pub dry_run: bool,
@@ -308,7 +310,7 @@ pub struct ReloadReport {
 }
 
 /// What became of one published event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PublishedEvent {
     /// Its id.
     pub id: EventId,

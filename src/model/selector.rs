@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Catalog, EventTypeName};
 
 /// A pattern over event type names: three segments, each a word or anything.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = r"^((\*|[a-z0-9_]+)\.(\*|[a-z0-9_]+)\.(\*|[a-z0-9_]+)|((\*|[a-z0-9_]+)\.)?\*)$", "examples" = ["email.*"]))]
 pub struct Selector {
     text: String,
     segments: [Option<String>; 3],

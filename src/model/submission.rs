@@ -9,12 +9,13 @@
 use std::borrow::Cow;
 
 use aws_lc_rs::digest;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::blacklist::Reason;
-use super::{Address, Catalog, EventId, EventType, FieldsHash, NewEvent, Project};
+use super::{Address, Catalog, EventId, EventType, EventTypeName, FieldsHash, NewEvent, Project};
 use crate::limits::EVENT_MESSAGE_MAX;
 use crate::time::UnixMillis;
 
@@ -31,6 +32,24 @@ struct Fields<'a> {
     timestamp: Option<Cow<'a, str>>,
     #[serde(borrow)]
     data: &'a RawValue,
+}
+
+/// An event as clients submit it, for the description of the API: [`parse`] reads it.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct SubmittedEvent {
+    /// Its type, one of the catalogue (`hookwheel catalog`).
+    #[schemars(rename = "type")]
+    pub event_type: EventTypeName,
+    /// Its project.
+    pub project: Project,
+    /// The idempotency key within its project; made by the server when it is left out.
+    pub id: Option<EventId>,
+    /// When it happened, in RFC 3339; the time of acceptance when it is left out.
+    #[schemars(extend("format" = "date-time"))]
+    pub timestamp: Option<String>,
+    /// Anything. `email.status.bounced` and `email.contact.list_unsubscribed` need `email` in it.
+    pub data: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Deserialize)]

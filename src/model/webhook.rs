@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -12,8 +13,9 @@ use super::{EventTypeName, Project, RetrySchedule, Secret, Selector};
 use crate::time::UnixMillis;
 
 /// The operator's name for a webhook: `[a-z0-9-]{1,64}`, unique, never reused for something else.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[a-z0-9-]{1,64}$", "examples" = ["crm"]))]
 pub struct WebhookId(Arc<str>);
 
 impl WebhookId {
@@ -61,7 +63,7 @@ impl From<WebhookId> for String {
 pub struct WebhookNumber(pub u32);
 
 /// Where a webhook comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// `webhooks.toml`.
@@ -182,7 +184,7 @@ pub struct Webhook {
 }
 
 /// Why a webhook sends nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PauseReason {
     /// `paused = true` in its definition.
@@ -196,7 +198,7 @@ pub enum PauseReason {
 }
 
 /// Why, since when, and by whom a webhook is paused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pause {
     /// Why.
     pub reason: PauseReason,

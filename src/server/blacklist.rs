@@ -10,15 +10,14 @@
 //!
 //! Addresses are percent-encoded. A project or an address that is none is `422`, so that no client takes a spelling mistake for "may be mailed".
 
-use axum::extract::rejection::{PathRejection, StringRejection};
-use axum::extract::{Path, State};
-use axum::http::{StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::NoContent;
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::admin::query;
+use super::api::{About, Api, Asked, Created, MayTell, Named, NamedPair, Put, Telling, Text};
 use super::hallway::Hallway;
 use super::peer::Peer;
 use super::problem::{ItemProblem, Problem};
@@ -28,71 +27,109 @@ use crate::model::report::BlacklistQuery;
 use crate::model::{Address, Project, Remark};
 use crate::time::wall_now;
 
+/// A name that can't be one is not taken for one that is not listed.
+const WRONG: u16 = 422;
+
 /// What may be said about an address that is put on the list.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 struct Note {
+    /// What for.
     note: Option<Remark>,
 }
 
+impl Telling for Note {
+    const EXPECTED: &'static str = "{\"note\":…}";
+}
+
 /// The routes.
-pub(super) fn routes<H: Hallway>(hallway: H) -> Router {
-    let one = get(find::<H>).put(put::<H>).delete(remove::<H>);
-    Router::new()
-        .route("/v1/blacklist/{project}", get(page::<H>).post(import::<H>))
-        .route("/v1/blacklist/{project}/{address}", one)
-        .with_state(hallway)
+pub(super) fn routes<H: Hallway>() -> Api<H> {
+    let not_listed = |id, text| About::new(id, text).or(StatusCode::NOT_FOUND, "It is not listed.");
+    Api::new()
+        .get(
+            "/v1/blacklist/{project}",
+            page::<H>,
+            About::new("listBlacklist", "A page of a project's Black List, in the order of addresses."),
+        )
+        .post(
+            "/v1/blacklist/{project}",
+            import::<H>,
+            About::new(
+                "importBlacklist",
+                "Lists addresses, all or none: a line is an address, an entry as a JSON object, a comment (`#`) or blank.",
+            ),
+        )
+        .get(
+            "/v1/blacklist/{project}/{address}",
+            find::<H>,
+            not_listed("findBlacklisted", "Says at once whether an address is listed, and why."),
+        )
+        .put(
+            "/v1/blacklist/{project}/{address}",
+            put::<H>,
+            not_listed("putBlacklisted", "Lists an address; one that is listed stays as it is."),
+        )
+        .delete("/v1/blacklist/{project}/{address}", remove::<H>, not_listed("removeBlacklisted", "Takes an address off the list."))
 }
 
 async fn page<H: Hallway>(
     State(hallway): State<H>,
-    path: Result<Path<String>, PathRejection>,
-    uri: Uri,
+    Named(project): Named<Project, WRONG>,
+    Asked(query): Asked<BlacklistQuery>,
 ) -> Result<Json<BlacklistPage>, Problem> {
-    let project = project_of(path)?;
-    Ok(Json(hallway.blacklist(project, query::<BlacklistQuery>(&uri)?).await?))
+    Ok(Json(hallway.blacklist(project, query).await?))
 }
 
 async fn import<H: Hallway>(
     State(hallway): State<H>,
-    path: Result<Path<String>, PathRejection>,
+    Named(project): Named<Project, WRONG>,
     Extension(peer): Extension<Peer>,
-    body: Result<String, StringRejection>,
+    Text(text): Text,
 ) -> Result<Json<Imported>, Problem> {
-    let project = project_of(path)?;
-    let entries = parse(&text_of(body)?, &remark_of(&peer)?)?;
+    let entries = parse(&text, &remark_of(&peer)?)?;
     Ok(Json(hallway.blacklist_import(project, entries).await?))
 }
 
-async fn find<H: Hallway>(State(hallway): State<H>, path: Result<Path<(String, String)>, PathRejection>) -> Result<Json<Entry>, Problem> {
-    let (project, address) = named(path)?;
+async fn find<H: Hallway>(
+    State(hallway): State<H>,
+    NamedPair(project, address): NamedPair<Project, Address, WRONG>,
+) -> Result<Json<Entry>, Problem> {
     Ok(Json(hallway.blacklist_entry(project, address).await?))
 }
 
 async fn put<H: Hallway>(
     State(hallway): State<H>,
-    path: Result<Path<(String, String)>, PathRejection>,
+    NamedPair(project, address): NamedPair<Project, Address, WRONG>,
     Extension(peer): Extension<Peer>,
-    body: Result<String, StringRejection>,
-) -> Result<Response, Problem> {
-    let (project, address) = named(path)?;
-    let body = text_of(body)?;
-    let note = if body.trim().is_empty() { Ok(Note::default()) } else { serde_json::from_str::<Note>(&body) };
-    let Note { note } = note.map_err(|error| invalid(format!("expected nothing or {{\"note\":…}}: {error}")))?;
+    MayTell(Note { note }): MayTell<Note>,
+) -> Result<Put<Entry>, Problem> {
     let entry = Entry { address: address.clone(), since: wall_now(), cause: Cause::Operator { by: remark_of(&peer)?, note } };
     let Imported { listed, .. } = hallway.blacklist_import(project.clone(), vec![entry]).await?;
-    let status = if listed > 0 { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(hallway.blacklist_entry(project, address).await?)).into_response())
+    let path = path_of(&project, &address);
+    let what = hallway.blacklist_entry(project, address).await?;
+    Ok(if listed > 0 { Put::New(Created { path, what }) } else { Put::Known(what) })
 }
 
 async fn remove<H: Hallway>(
     State(hallway): State<H>,
-    path: Result<Path<(String, String)>, PathRejection>,
+    NamedPair(project, address): NamedPair<Project, Address, WRONG>,
     Extension(peer): Extension<Peer>,
-) -> Result<StatusCode, Problem> {
-    let (project, address) = named(path)?;
+) -> Result<NoContent, Problem> {
     hallway.blacklist_remove(project, address, remark_of(&peer)?).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
+}
+
+/// Where an entry is: what a path can't hold is percent-encoded.
+fn path_of(project: &Project, address: &Address) -> String {
+    let mut path = format!("/v1/blacklist/{}/", project.as_str());
+    for byte in address.as_str().bytes() {
+        match byte {
+            b'-' | b'.' | b'_' | b'~' | b'@' => path.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => path.push(char::from(byte)),
+            byte => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path
 }
 
 /// The entries of an import, or every mistake in it.
@@ -114,20 +151,6 @@ fn parse(text: &str, by: &Remark) -> Result<Vec<Entry>, Problem> {
     }
     let detail = format!("{} of {} entries are wrong, so nothing was imported", errors.len(), entries.len() + errors.len());
     Err(invalid(detail).with_errors(errors))
-}
-
-fn project_of(path: Result<Path<String>, PathRejection>) -> Result<Project, Problem> {
-    let Path(project) = path.map_err(|rejection| invalid(rejection.body_text()))?;
-    Project::parse(&project).map_err(invalid)
-}
-
-fn named(path: Result<Path<(String, String)>, PathRejection>) -> Result<(Project, Address), Problem> {
-    let Path((project, address)) = path.map_err(|rejection| invalid(rejection.body_text()))?;
-    Ok((Project::parse(&project).map_err(invalid)?, Address::parse(&address).map_err(invalid)?))
-}
-
-fn text_of(body: Result<String, StringRejection>) -> Result<String, Problem> {
-    body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))
 }
 
 fn remark_of(peer: &Peer) -> Result<Remark, Problem> {

@@ -8,26 +8,40 @@
 //! | `POST /v1/tokens` | makes one; the body is a [`NewToken`] | `201` [`TokenIssued`], `409` the name is taken |
 //! | `DELETE /v1/tokens/{name}` | revokes one | `200` [`TokenRevoked`], `409` it stands in the file |
 
-use axum::extract::rejection::{PathRejection, StringRejection};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{delete, get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 
+use super::api::{About, Api, Created, Named, Telling, Told};
 use super::hallway::Hallway;
 use super::peer::Peer;
 use super::problem::Problem;
 use crate::model::report::{ConfigReport, NewToken, Sending, TokenIssued, TokenRevoked, TokenSummary};
 
+impl Telling for NewToken {
+    const EXPECTED: &'static str = "{\"name\":…,\"projects\":[…]}";
+}
+
 /// The routes.
-pub(super) fn routes<H: Hallway>(hallway: H) -> Router {
-    Router::new()
-        .route("/v1/pause", post(pause::<H>))
-        .route("/v1/resume", post(resume::<H>))
-        .route("/v1/config", get(config::<H>))
-        .route("/v1/tokens", get(tokens::<H>).post(issue::<H>))
-        .route("/v1/tokens/{name}", delete(revoke::<H>))
-        .with_state(hallway)
+pub(super) fn routes<H: Hallway>() -> Api<H> {
+    Api::new()
+        .post("/v1/pause", pause::<H>, About::new("pause", "Pauses all sending; events are accepted all the same."))
+        .post("/v1/resume", resume::<H>, About::new("resume", "Resumes all sending."))
+        .get("/v1/config", config::<H>, About::new("config", "What is configured, and where each value comes from."))
+        .get("/v1/tokens", tokens::<H>, About::new("listTokens", "Every ingest token, the hashes aside."))
+        .post(
+            "/v1/tokens",
+            issue::<H>,
+            About::new("issueToken", "Makes an ingest token, which is in the answer and nowhere else.")
+                .or(StatusCode::CONFLICT, "The name is taken."),
+        )
+        .delete(
+            "/v1/tokens/{name}",
+            revoke::<H>,
+            About::new("revokeToken", "Revokes a token that the daemon made.")
+                .or_not_found()
+                .or(StatusCode::CONFLICT, "It stands in the file."),
+        )
 }
 
 async fn pause<H: Hallway>(State(hallway): State<H>, Extension(peer): Extension<Peer>) -> Result<Json<Sending>, Problem> {
@@ -49,19 +63,16 @@ async fn tokens<H: Hallway>(State(hallway): State<H>) -> Result<Json<Vec<TokenSu
 async fn issue<H: Hallway>(
     State(hallway): State<H>,
     Extension(peer): Extension<Peer>,
-    body: Result<String, StringRejection>,
-) -> Result<(StatusCode, Json<TokenIssued>), Problem> {
-    let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
-    let invalid = |error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("expected {{\"name\":…,\"projects\":[…]}}: {error}"));
-    let new = serde_json::from_str::<NewToken>(&body).map_err(invalid)?;
-    Ok((StatusCode::CREATED, Json(hallway.issue_token(new, peer.to_string()).await?)))
+    Told(new): Told<NewToken>,
+) -> Result<Created<TokenIssued>, Problem> {
+    let what = hallway.issue_token(new, peer.to_string()).await?;
+    Ok(Created { path: format!("/v1/tokens/{}", what.summary.name), what })
 }
 
 async fn revoke<H: Hallway>(
     State(hallway): State<H>,
-    path: Result<Path<String>, PathRejection>,
+    Named(name): Named<String>,
     Extension(peer): Extension<Peer>,
 ) -> Result<Json<TokenRevoked>, Problem> {
-    let Path(name) = path.map_err(|rejection| Problem::new(StatusCode::NOT_FOUND, rejection.body_text()))?;
     Ok(Json(hallway.revoke_token(name, peer.to_string()).await?))
 }

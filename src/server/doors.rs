@@ -306,6 +306,30 @@ mod tests {
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
     }
 
+    /// Whoever sees the socket at its place sees it with its mode: it is never there with another, however short.
+    #[tokio::test]
+    async fn the_admin_socket_has_its_mode_from_the_first_moment_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let mut seen = std::collections::BTreeSet::new();
+                while !ended.load(Ordering::Relaxed) {
+                    seen.extend(fs::metadata(&path).map(|metadata| metadata.permissions().mode() & 0o777));
+                }
+                seen
+            });
+            for _ in 0..300 {
+                drop(bind_admin_socket(&path).unwrap());
+                fs::remove_file(&path).unwrap();
+            }
+            drop(bind_admin_socket(&path).unwrap());
+            ended.store(true, Ordering::Relaxed);
+            assert!(watcher.join().unwrap().iter().all(|mode| *mode == 0o660));
+        });
+    }
+
     #[tokio::test]
     async fn what_is_no_socket_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();

@@ -1,29 +1,34 @@
 //! `POST /v1/events`: a bounded body becomes checked events, all or none. It never keeps anything of a request that it refuses.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
+use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use ulid::Ulid;
 
+use super::api::{About, Api, Input, Output, Sketch};
 use super::hallway::{DoorSettings, Hallway, Publication};
 use super::problem::{ItemProblem, Problem};
 use super::tokens::{self, Door, Leave};
 use crate::limits;
 use crate::model::blacklist::Reason;
 use crate::model::report::PublishedEvent;
+use crate::model::submission::SubmittedEvent;
 use crate::model::{EventId, NewEvent, shown, submission};
 use crate::time::{UnixMillis, wall_now};
 
@@ -75,13 +80,27 @@ impl BodyBudget {
     }
 }
 
-/// The answer to a batch that is durable.
-#[derive(Serialize)]
-struct BatchAnswer<'a> {
-    accepted: usize,
-    duplicates: usize,
-    events: &'a [PublishedEvent],
+/// What is durable now.
+enum Durable {
+    /// The answer to one event.
+    Event(PublishedEvent),
+    /// The answer to a batch.
+    Batch(PublishedBatch),
 }
+
+/// The answer to a batch that is durable.
+#[derive(Serialize, JsonSchema)]
+struct PublishedBatch {
+    /// Events that are new.
+    accepted: usize,
+    /// Events that were accepted before.
+    duplicates: usize,
+    /// What became of each, in order.
+    events: Vec<PublishedEvent>,
+}
+
+/// The body of a publication, not read yet.
+struct Submitted(Body);
 
 /// The shape of a request's body.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,14 +109,78 @@ enum Form {
     Ndjson,
 }
 
+/// The route, as that door has it.
+pub(super) fn routes<H: Hallway>(door: Door) -> Api<EventsDoor<H>> {
+    let about = About::new(
+        "publish",
+        "Takes events, all or none: one JSON object, a JSON array of them, or one object a line (NDJSON). The answer comes when they are on disk. An `id` makes a repetition recognizable.",
+    )
+    .or(StatusCode::BAD_REQUEST, "The body is not JSON, not UTF-8, or did not arrive whole.")
+    .or(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.")
+    .or(StatusCode::CONFLICT, "An id was used before for an event with other content; `errors` lists every one. Nothing was accepted.")
+    .or(StatusCode::PAYLOAD_TOO_LARGE, "An event or the request is too large.")
+    .or(StatusCode::UNSUPPORTED_MEDIA_TYPE, "The content type, or a content coding, is not taken.")
+    .or(StatusCode::UNPROCESSABLE_ENTITY, "Events are wrong; `errors` lists every mistake. Nothing was accepted.");
+    let about = match door {
+        Door::AdminSocket => about,
+        Door::Listener { .. } => about
+            .with_token()
+            .or(StatusCode::UNAUTHORIZED, "A token is needed, or this one is not known.")
+            .or(StatusCode::FORBIDDEN, "The token does not cover the project; without tokens: a web page seems to have sent this."),
+    };
+    Api::new().post("/v1/events", publish::<H>, about)
+}
+
+impl<S: Send + Sync> FromRequest<S> for Submitted {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(request.into_body()))
+    }
+}
+
+impl Input for Submitted {
+    fn describe(sketch: &mut Sketch<'_>) {
+        let event = sketch.schema_of_body::<SubmittedEvent>();
+        let batch = json!({ "type": "array", "items": event, "minItems": 1, "maxItems": limits::REQUEST_EVENTS_MAX });
+        let content = json!({
+            "application/json": { "schema": { "oneOf": [event, batch] } },
+            "application/x-ndjson": { "schema": { "type": "string", "description": "One event a line." } },
+        });
+        sketch.body_in(content, true);
+    }
+}
+
+impl IntoResponse for Durable {
+    /// `202`; `200` where nothing is new.
+    fn into_response(self) -> Response {
+        let is_new = match &self {
+            Self::Event(event) => !event.duplicate,
+            Self::Batch(batch) => batch.accepted > 0,
+        };
+        let status = if is_new { StatusCode::ACCEPTED } else { StatusCode::OK };
+        match self {
+            Self::Event(event) => (status, Json(event)).into_response(),
+            Self::Batch(batch) => (status, Json(batch)).into_response(),
+        }
+    }
+}
+
+impl Output for Durable {
+    fn describe(sketch: &mut Sketch<'_>) {
+        sketch.answers_either::<PublishedEvent, PublishedBatch>(StatusCode::ACCEPTED, "Accepted, and on disk.");
+        sketch.answers_either::<PublishedEvent, PublishedBatch>(StatusCode::OK, "Nothing is new: all of it was accepted before.");
+    }
+}
+
 /// Handles a publication.
-pub async fn publish<H: Hallway>(
+async fn publish<H: Hallway>(
     State(state): State<EventsDoor<H>>,
     Extension(door): Extension<Door>,
     uri: Uri,
     headers: HeaderMap,
-    mut body: Body,
-) -> Result<Response, Problem> {
+    Submitted(mut body): Submitted,
+) -> Result<Durable, Problem> {
     let answer = receive(&state, door, &uri, &headers, &mut body).await;
     // A client that asked before it sent its body is not told to go on.
     if answer.is_err() && !headers.contains_key(header::EXPECT) {
@@ -112,7 +195,7 @@ async fn receive<H: Hallway>(
     uri: &Uri,
     headers: &HeaderMap,
     body: &mut Body,
-) -> Result<Response, Problem> {
+) -> Result<Durable, Problem> {
     let settings = state.hallway.settings();
     let leave = tokens::judge(door, &settings.tokens, uri, headers)?;
     let form = form_of(headers)?;
@@ -132,7 +215,7 @@ async fn receive<H: Hallway>(
     match state.hallway.publish(events).await {
         Publication::Refused(refusal) => Err(refusal.into()),
         Publication::Conflicts(conflicts) => Err(conflict(&conflicts, &shape)),
-        Publication::Durable(published) => Ok(accepted(&published, shape.is_batch)),
+        Publication::Durable(published) => Ok(durable(published, shape.is_batch)),
     }
 }
 
@@ -151,13 +234,15 @@ pub(super) async fn discard(body: &mut Body) {
     drop(timeout(Duration::from_millis(limits::REFUSED_BODY_TIMEOUT_MS), all).await);
 }
 
-fn accepted(published: &[PublishedEvent], is_batch: bool) -> Response {
-    let duplicates = published.iter().filter(|event| event.duplicate).count();
-    let status = if duplicates == published.len() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    match published {
-        [event] if !is_batch => (status, Json(event)).into_response(),
-        _ => (status, Json(BatchAnswer { accepted: published.len() - duplicates, duplicates, events: published })).into_response(),
+fn durable(mut events: Vec<PublishedEvent>, is_batch: bool) -> Durable {
+    if !is_batch
+        && events.len() == 1
+        && let Some(event) = events.pop()
+    {
+        return Durable::Event(event);
     }
+    let duplicates = events.iter().filter(|event| event.duplicate).count();
+    Durable::Batch(PublishedBatch { accepted: events.len() - duplicates, duplicates, events })
 }
 
 fn conflict(conflicts: &[(usize, EventId)], shape: &Shape) -> Problem {

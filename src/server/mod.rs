@@ -1,6 +1,7 @@
 //! The front doors: events, metrics and the sandbox on TCP, the commands' API on a Unix socket. They never decide what is sent, and never touch the store.
 
-pub mod admin;
+mod admin;
+pub mod api;
 mod blacklist;
 mod controls;
 mod deliveries;
@@ -20,9 +21,10 @@ use std::sync::Arc;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Extension, Router};
+use serde_json::json;
 
+use self::api::{About, Api, Output, Sketch};
 use self::events::{BodyBudget, EventsDoor};
 use self::hallway::Hallway;
 use self::metrics::Metrics;
@@ -31,51 +33,84 @@ use self::problem::Problem;
 use self::tokens::Door;
 use crate::limits;
 
+/// What the description of the listener says first.
+const LISTENER: &str = "What the TCP listener serves: events in, and how the daemon is. Every refusal is a problem (RFC 9457) whose `detail` a person can act on; 404 and 405 answer what is not here. \
+    The sandboxes' URLs (`/sandbox/…`) are not described: they answer whatever their owners told them to. All else is on the admin socket, which describes itself at `/openapi.json`, too.";
+/// What the description of the admin socket says first.
+const ADMIN: &str = "What the admin socket serves: everything that the commands do. Who may open the socket may do all of it, and who changed what is in the log. Every refusal is a problem (RFC 9457) \
+    whose `detail` a person can act on; 404 and 405 answer what is not here. Lists page with `limit` and `after`: pass what the page before gave as `next`. Bodies are JSON whatever their content type says, \
+    those of `POST /v1/events` aside.";
+
+/// The metrics as text.
+struct Exposition {
+    content_type: &'static str,
+    text: String,
+}
+
 /// What the TCP listener serves.
 pub fn listener_router<H: Hallway>(hallway: H, metrics: Arc<Metrics>, budget: BodyBudget, is_loopback: bool) -> Router {
-    let open = Router::new()
-        .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(readyz::<H>))
-        .route("/metrics", get(render_metrics::<H>))
+    let open = Api::new()
+        .get("/healthz", healthz, About::new("healthz", "Whether the daemon lives."))
+        .get("/readyz", readyz::<H>, About::new("readyz", "Whether events are accepted."))
+        .get("/metrics", render_metrics::<H>, About::new("metrics", "Prometheus metrics; in OpenMetrics, where that is asked for by name."))
         .with_state((hallway.clone(), metrics));
-    with_events(open, EventsDoor { hallway, budget }, Door::Listener { is_loopback })
+    router("hookwheel", LISTENER, open, EventsDoor { hallway, budget }, Door::Listener { is_loopback })
 }
 
-/// What the admin socket serves.
-pub fn admin_router<H: Hallway + Operations>(hallway: H, budget: BodyBudget) -> Router {
-    let admin = admin::routes(hallway.clone()).merge(blacklist::routes(hallway.clone())).merge(webhooks::routes(hallway.clone()));
-    let admin = admin.merge(controls::routes(hallway.clone())).merge(operations::routes(hallway.clone()));
-    with_events(admin, EventsDoor { hallway, budget }, Door::AdminSocket)
+/// What the admin socket serves, beside what `more` does.
+pub fn admin_router<H: Hallway + Operations>(hallway: H, budget: BodyBudget, more: Api) -> Router {
+    let admin =
+        admin::routes::<H>().merge(blacklist::routes()).merge(webhooks::routes()).merge(controls::routes()).merge(operations::routes());
+    let admin = admin.with_state(hallway.clone()).merge(more);
+    router("hookwheel, the admin socket", ADMIN, admin, EventsDoor { hallway, budget }, Door::AdminSocket)
 }
 
-fn with_events<H: Hallway>(router: Router, events_door: EventsDoor<H>, door: Door) -> Router {
-    let events = Router::new().route("/v1/events", post(events::publish::<H>)).with_state(events_door);
-    router
-        .merge(events)
+fn router<H: Hallway>(title: &str, text: &str, api: Api, events_door: EventsDoor<H>, door: Door) -> Router {
+    api.merge(events::routes(door).with_state(events_door))
+        .into_router(title, text)
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(Extension(door))
         .layer(DefaultBodyLimit::max(limits::REQUEST_SIZE_MAX))
 }
 
-async fn readyz<H: Hallway>(State((hallway, _)): State<(H, Arc<Metrics>)>) -> Response {
+async fn healthz() -> &'static str {
+    "alive\n"
+}
+
+async fn readyz<H: Hallway>(State((hallway, _)): State<(H, Arc<Metrics>)>) -> Result<&'static str, Problem> {
     match hallway.not_ready() {
-        None => "ready\n".into_response(),
-        Some(why) => Problem::busy(why, 5).into_response(),
+        None => Ok("ready\n"),
+        Some(why) => Err(Problem::busy(why, 5)),
     }
 }
 
 /// In the format that was asked for: OpenMetrics by name, else the older one, which everybody reads.
-async fn render_metrics<H: Hallway>(State((hallway, metrics)): State<(H, Arc<Metrics>)>, headers: HeaderMap) -> Result<Response, Problem> {
+async fn render_metrics<H: Hallway>(
+    State((hallway, metrics)): State<(H, Arc<Metrics>)>,
+    headers: HeaderMap,
+) -> Result<Exposition, Problem> {
     let status = hallway.status().await?;
     let text = metrics.render(&status);
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let (content_type, text) = if accepted.into_iter().any(|accepted| accepted.contains("application/openmetrics-text")) {
-        ("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
-    } else {
-        ("text/plain; version=0.0.4; charset=utf-8", metrics::in_prometheus_text(&text))
-    };
-    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
+    let is_wanted = accepted.into_iter().any(|accepted| accepted.contains("application/openmetrics-text"));
+    Ok(match is_wanted {
+        true => Exposition { content_type: "application/openmetrics-text; version=1.0.0; charset=utf-8", text },
+        false => Exposition { content_type: "text/plain; version=0.0.4; charset=utf-8", text: metrics::in_prometheus_text(&text) },
+    })
+}
+
+impl IntoResponse for Exposition {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, self.content_type)], self.text).into_response()
+    }
+}
+
+impl Output for Exposition {
+    fn describe(sketch: &mut Sketch<'_>) {
+        let text = json!({ "schema": { "type": "string" } });
+        sketch.answers_in(StatusCode::OK, "The metrics.", json!({ "text/plain": text, "application/openmetrics-text": text }));
+    }
 }
 
 async fn not_found(method: Method, uri: Uri) -> Problem {

@@ -4,12 +4,12 @@ use std::future::Future;
 use std::path::PathBuf;
 
 use axum::extract::State;
-use axum::extract::rejection::StringRejection;
 use axum::http::StatusCode;
-use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::api::{About, Api, Begun, Telling, Told};
 use super::hallway::Refusal;
 use super::peer::Peer;
 use super::problem::Problem;
@@ -27,18 +27,34 @@ pub trait Operations: Clone + Send + Sync + 'static {
     fn verify(&self) -> Progress<VerifyReport>;
 }
 
-#[derive(Deserialize)]
+/// What `POST /v1/backup` is told.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BackupRequest {
+    /// Where to, an absolute path: the daemon does not know where you are.
+    #[schemars(with = "String", regex(pattern = "^/"))]
     directory: PathBuf,
 }
 
+impl Telling for BackupRequest {
+    const EXPECTED: &'static str = "{\"directory\":\"/…\"}";
+}
+
 /// The routes, which only the admin socket has.
-pub fn routes<H: Operations>(house: H) -> Router {
-    Router::new()
-        .route("/v1/backup", get(backup::<H>).post(begin_backup::<H>))
-        .route("/v1/verify", get(verify::<H>).post(begin_verify::<H>))
-        .with_state(house)
+pub(super) fn routes<H: Operations>() -> Api<H> {
+    Api::new()
+        .get("/v1/backup", backup::<H>, About::new("backup", "How far the newest backup is."))
+        .post(
+            "/v1/backup",
+            begin_backup::<H>,
+            About::new("beginBackup", "Begins a backup into a directory.").or(StatusCode::CONFLICT, "Another one goes on."),
+        )
+        .get("/v1/verify", verify::<H>, About::new("verify", "How far the newest verification is."))
+        .post(
+            "/v1/verify",
+            begin_verify::<H>,
+            About::new("beginVerify", "Begins to verify journal and view.").or(StatusCode::CONFLICT, "Another one goes on."),
+        )
 }
 
 async fn backup<H: Operations>(State(house): State<H>) -> Json<Progress<BackupReport>> {
@@ -48,19 +64,14 @@ async fn backup<H: Operations>(State(house): State<H>) -> Json<Progress<BackupRe
 async fn begin_backup<H: Operations>(
     State(house): State<H>,
     Extension(peer): Extension<Peer>,
-    body: Result<String, StringRejection>,
-) -> Result<(StatusCode, Json<Progress<BackupReport>>), Problem> {
-    let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
-    let invalid = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
-    let request: BackupRequest =
-        serde_json::from_str(&body).map_err(|error| invalid(format!("expected {{\"directory\":\"/…\"}}: {error}")))?;
-    if !request.directory.is_absolute() {
-        let directory = request.directory.display();
-        return Err(invalid(format!(
-            "directory: expected an absolute path, for the daemon does not know where you are; found {directory}"
-        )));
+    Told(BackupRequest { directory }): Told<BackupRequest>,
+) -> Result<Begun<Progress<BackupReport>>, Problem> {
+    if !directory.is_absolute() {
+        let detail =
+            format!("directory: expected an absolute path, for the daemon does not know where you are; found {}", directory.display());
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
-    Ok((StatusCode::ACCEPTED, Json(house.begin_backup(request.directory, peer.to_string()).await?)))
+    Ok(Begun(house.begin_backup(directory, peer.to_string()).await?))
 }
 
 async fn verify<H: Operations>(State(house): State<H>) -> Json<Progress<VerifyReport>> {
@@ -70,6 +81,6 @@ async fn verify<H: Operations>(State(house): State<H>) -> Json<Progress<VerifyRe
 async fn begin_verify<H: Operations>(
     State(house): State<H>,
     Extension(peer): Extension<Peer>,
-) -> Result<(StatusCode, Json<Progress<VerifyReport>>), Problem> {
-    Ok((StatusCode::ACCEPTED, Json(house.begin_verify(peer.to_string()).await?)))
+) -> Result<Begun<Progress<VerifyReport>>, Problem> {
+    Ok(Begun(house.begin_verify(peer.to_string()).await?))
 }

@@ -3,18 +3,24 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::hallway::Refusal;
 
-/// `application/problem+json`.
-#[derive(Clone, Debug, Serialize)]
+/// `application/problem+json` (RFC 9457).
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Problem {
+    /// `about:blank`: the status says which kind of problem it is.
     #[serde(rename = "type")]
     about: &'static str,
+    /// The status in words.
     title: &'static str,
+    /// The status.
     status: u16,
+    /// What happened, and what to do about it.
     detail: String,
+    /// What is wrong with each item of a batch.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ItemProblem>,
     #[serde(skip)]
@@ -24,7 +30,7 @@ pub struct Problem {
 }
 
 /// What is wrong with one item of a batch.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ItemProblem {
     /// Its place in the batch, from 0.
     pub index: usize,

@@ -14,56 +14,116 @@
 //! | `POST /v1/webhooks/{id}/rotate-secret` | a new secret; the body may be [`RotateRequest`] | `200` [`SecretRotated`] |
 
 use axum::extract::State;
-use axum::extract::rejection::StringRejection;
-use axum::http::{StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
-use super::admin::{Named, query};
+use super::api::{About, Api, Asked, Created, MayTell, Named, Put, Telling, Told};
 use super::hallway::{Hallway, Refusal};
 use super::peer::Peer;
 use super::problem::Problem;
+use crate::model::definition::Patch;
 use crate::model::report::{
     RotateRequest, SecretRotated, TestReport, TestRequest, WebhookDetail, WebhookPage, WebhookQuery, WebhookRemoved, WebhookSummary,
 };
 use crate::model::{Definition, WebhookId};
 
-#[derive(Deserialize)]
+/// The query of `GET /v1/webhooks/{id}/definition`.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct DefinitionQuery {
+    /// Its secret, too.
     #[serde(default)]
     with_secret: bool,
 }
 
+impl Telling for Definition {
+    const EXPECTED: &'static str =
+        "a JSON object with the keys of a [[webhook]], such as {\"title\":…,\"project\":…,\"url\":…,\"events\":[…]}";
+}
+
+impl Telling for Patch {
+    const EXPECTED: &'static str = "a JSON object with the keys of a [[webhook]] that are to change, such as {\"title\":…}";
+}
+
+impl Telling for TestRequest {
+    const EXPECTED: &'static str = "{\"type\":…,\"data\":{…}}";
+}
+
+impl Telling for RotateRequest {
+    const EXPECTED: &'static str = "{\"grace_ms\":…}";
+}
+
 /// The routes.
-pub(super) fn routes<H: Hallway>(hallway: H) -> Router {
-    Router::new()
-        .route("/v1/webhooks", get(list::<H>).post(add::<H>))
-        .route("/v1/webhooks/{id}", get(show::<H>).patch(edit::<H>).put(replace::<H>).delete(remove::<H>))
-        .route("/v1/webhooks/{id}/definition", get(definition::<H>))
-        .route("/v1/webhooks/{id}/pause", post(pause::<H>))
-        .route("/v1/webhooks/{id}/resume", post(resume::<H>))
-        .route("/v1/webhooks/{id}/test", post(test::<H>))
-        .route("/v1/webhooks/{id}/rotate-secret", post(rotate_secret::<H>))
-        .with_state(hallway)
+pub(super) fn routes<H: Hallway>() -> Api<H> {
+    let mistakes = "What is wrong with the definition, every mistake at once.";
+    let one = |id, text| About::new(id, text).or_not_found();
+    let in_file = |about: About| about.or(StatusCode::CONFLICT, "It stands in the file, and is changed there.");
+    Api::new()
+        .get("/v1/webhooks", list::<H>, About::new("listWebhooks", "A page of webhooks, in the order of their ids."))
+        .post(
+            "/v1/webhooks",
+            add::<H>,
+            About::new("addWebhook", "Adds a webhook; without an id it gets one. Its secret is in the answer.")
+                .or(StatusCode::CONFLICT, "The id is taken.")
+                .or(StatusCode::UNPROCESSABLE_ENTITY, mistakes),
+        )
+        .get(
+            "/v1/webhooks/{id}",
+            show::<H>,
+            one("showWebhook", "One webhook, whole. A secret that hookwheel made is in the first answer only."),
+        )
+        .put(
+            "/v1/webhooks/{id}",
+            replace::<H>,
+            in_file(one("putWebhook", "Replaces a webhook's definition, or adds one of that id."))
+                .or(StatusCode::UNPROCESSABLE_ENTITY, mistakes),
+        )
+        .patch(
+            "/v1/webhooks/{id}",
+            edit::<H>,
+            in_file(one("editWebhook", "Changes the keys in the body; null goes back to the default."))
+                .or(StatusCode::UNPROCESSABLE_ENTITY, mistakes),
+        )
+        .delete(
+            "/v1/webhooks/{id}",
+            remove::<H>,
+            in_file(one("removeWebhook", "Removes a webhook for good; its pending deliveries are cancelled.")),
+        )
+        .get(
+            "/v1/webhooks/{id}/definition",
+            definition::<H>,
+            one("webhookDefinition", "What would have to be said to have this webhook again."),
+        )
+        .post("/v1/webhooks/{id}/pause", pause::<H>, one("pauseWebhook", "Pauses a webhook's sending; its deliveries go on queueing."))
+        .post("/v1/webhooks/{id}/resume", resume::<H>, one("resumeWebhook", "Resumes a webhook's sending."))
+        .post(
+            "/v1/webhooks/{id}/test",
+            test::<H>,
+            one("testWebhook", "Sends a sample event at once, and tells of the whole exchange, whatever the receiver did."),
+        )
+        .post(
+            "/v1/webhooks/{id}/rotate-secret",
+            rotate_secret::<H>,
+            in_file(one("rotateSecret", "Gives a webhook a new secret; the old one signs, too, for a while.")),
+        )
 }
 
-type Text = Result<String, StringRejection>;
-
-async fn list<H: Hallway>(State(hallway): State<H>, uri: Uri) -> Result<Json<WebhookPage>, Problem> {
-    Ok(Json(hallway.webhooks(query::<WebhookQuery>(&uri)?).await?))
+async fn list<H: Hallway>(State(hallway): State<H>, Asked(query): Asked<WebhookQuery>) -> Result<Json<WebhookPage>, Problem> {
+    Ok(Json(hallway.webhooks(query).await?))
 }
 
-async fn add<H: Hallway>(State(hallway): State<H>, Extension(peer): Extension<Peer>, body: Text) -> Result<Response, Problem> {
-    created(hallway.add_webhook(definition_of(body)?, peer.to_string()).await?)
+async fn add<H: Hallway>(
+    State(hallway): State<H>,
+    Extension(peer): Extension<Peer>,
+    Told(definition): Told<Definition>,
+) -> Result<Created<WebhookDetail>, Problem> {
+    Ok(created(hallway.add_webhook(definition, peer.to_string()).await?))
 }
 
-fn created(detail: WebhookDetail) -> Result<Response, Problem> {
-    let place = format!("/v1/webhooks/{}", detail.summary.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(detail)).into_response())
+fn created(what: WebhookDetail) -> Created<WebhookDetail> {
+    Created { path: format!("/v1/webhooks/{}", what.summary.id), what }
 }
 
 async fn show<H: Hallway>(State(hallway): State<H>, Named(id): Named<WebhookId>) -> Result<Json<WebhookDetail>, Problem> {
@@ -74,23 +134,22 @@ async fn edit<H: Hallway>(
     State(hallway): State<H>,
     Named(id): Named<WebhookId>,
     Extension(peer): Extension<Peer>,
-    body: Text,
+    Told(Patch(patch)): Told<Patch>,
 ) -> Result<Json<WebhookDetail>, Problem> {
-    Ok(Json(hallway.edit_webhook(id, definition_of(body)?, false, peer.to_string()).await?))
+    Ok(Json(hallway.edit_webhook(id, patch, false, peer.to_string()).await?))
 }
 
 async fn replace<H: Hallway>(
     State(hallway): State<H>,
     Named(id): Named<WebhookId>,
     Extension(peer): Extension<Peer>,
-    body: Text,
-) -> Result<Response, Problem> {
-    let mut definition = definition_of(body)?;
+    Told(mut definition): Told<Definition>,
+) -> Result<Put<WebhookDetail>, Problem> {
     match hallway.edit_webhook(id.clone(), definition.clone(), true, peer.to_string()).await {
-        Ok(detail) => Ok(Json(detail).into_response()),
+        Ok(detail) => Ok(Put::Known(detail)),
         Err(Refusal::NotFound { .. }) => {
             definition.set("id", id.as_str());
-            created(hallway.add_webhook(definition, peer.to_string()).await?)
+            Ok(Put::New(created(hallway.add_webhook(definition, peer.to_string()).await?)))
         }
         Err(refusal) => Err(refusal.into()),
     }
@@ -104,8 +163,11 @@ async fn remove<H: Hallway>(
     Ok(Json(hallway.remove_webhook(id, peer.to_string()).await?))
 }
 
-async fn definition<H: Hallway>(State(hallway): State<H>, Named(id): Named<WebhookId>, uri: Uri) -> Result<Json<Definition>, Problem> {
-    let DefinitionQuery { with_secret } = query(&uri)?;
+async fn definition<H: Hallway>(
+    State(hallway): State<H>,
+    Named(id): Named<WebhookId>,
+    Asked(DefinitionQuery { with_secret }): Asked<DefinitionQuery>,
+) -> Result<Json<Definition>, Problem> {
     Ok(Json(hallway.definition(id, with_secret).await?))
 }
 
@@ -125,8 +187,11 @@ async fn resume<H: Hallway>(
     Ok(Json(hallway.set_paused(id, false, peer.to_string()).await?))
 }
 
-async fn test<H: Hallway>(State(hallway): State<H>, Named(id): Named<WebhookId>, body: Text) -> Result<Json<TestReport>, Problem> {
-    let request = request_of::<TestRequest>(body, "{\"type\":…,\"data\":{…}}")?;
+async fn test<H: Hallway>(
+    State(hallway): State<H>,
+    Named(id): Named<WebhookId>,
+    MayTell(request): MayTell<TestRequest>,
+) -> Result<Json<TestReport>, Problem> {
     Ok(Json(hallway.test_webhook(id, request).await?))
 }
 
@@ -134,29 +199,7 @@ async fn rotate_secret<H: Hallway>(
     State(hallway): State<H>,
     Named(id): Named<WebhookId>,
     Extension(peer): Extension<Peer>,
-    body: Text,
+    MayTell(request): MayTell<RotateRequest>,
 ) -> Result<Json<SecretRotated>, Problem> {
-    let request = request_of::<RotateRequest>(body, "{\"grace_ms\":…}")?;
     Ok(Json(hallway.rotate_secret(id, request, peer.to_string()).await?))
-}
-
-fn definition_of(body: Text) -> Result<Definition, Problem> {
-    Definition::parse(&text_of(body)?).map_err(invalid)
-}
-
-/// A body that may be left out.
-pub(super) fn request_of<T: DeserializeOwned + Default>(body: Text, expected: &str) -> Result<T, Problem> {
-    let body = text_of(body)?;
-    if body.trim().is_empty() {
-        return Ok(T::default());
-    }
-    serde_json::from_str(&body).map_err(|error| invalid(format!("expected nothing or {expected}: {error}")))
-}
-
-fn text_of(body: Text) -> Result<String, Problem> {
-    body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))
-}
-
-fn invalid(detail: String) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
 }

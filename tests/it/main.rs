@@ -19,6 +19,7 @@ mod kills;
 mod lifecycle;
 mod load;
 mod mistakes;
+mod openapi;
 mod outcomes;
 mod packaging;
 mod power;

@@ -1,10 +1,12 @@
 //! A mail address, in one spelling however it was written, so that two are equal when mail systems take them for the same mailbox. It never resolves anything.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use idna::AsciiDenyList;
 use idna::uts46::{DnsLength, Hyphens, Uts46};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{ADDRESS_LOCAL_PART_MAX, ADDRESS_SHOWN_MAX};
@@ -59,6 +61,24 @@ impl fmt::Display for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (local, domain) = self.0.rsplit_once('@').unwrap_or_default();
         write!(formatter, "{local}@{}", idna::domain_to_unicode(domain).0)
+    }
+}
+
+impl JsonSchema for Address {
+    fn schema_name() -> Cow<'static, str> {
+        "Address".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (atom, label) = ("[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+", "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?");
+        let (pattern, description) = match generator.contract().is_serialize() {
+            true => ("^.+@[a-z0-9.-]+$".to_owned(), "A mail address, its domain in the ASCII form."),
+            false => (
+                format!(r"^{atom}(\.{atom})*@({label}\.)*{label}$"),
+                "A mail address; a local part in quotation marks, and other letters, are taken, too.",
+            ),
+        };
+        json_schema!({ "type": "string", "description": description, "pattern": pattern, "examples": ["user@example.com"] })
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod address;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::address::Address;
@@ -13,7 +14,7 @@ use crate::limits::REMARK_LENGTH_MAX;
 use crate::time::UnixMillis;
 
 /// One address of a project's Black List.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// Who must not be mailed.
     pub address: Address,
@@ -25,7 +26,7 @@ pub struct Entry {
 }
 
 /// Why an address is on the Black List.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Cause {
     /// Mail to it bounced for good.
@@ -48,7 +49,7 @@ pub enum Cause {
 }
 
 /// What an event of some type puts its address on the Black List for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// [`Cause::Bounced`]
@@ -60,12 +61,13 @@ pub enum Reason {
 }
 
 /// A line of text by a person: 1 to [`REMARK_LENGTH_MAX`] letters, none of them a control character.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("minLength" = 1, "maxLength" = REMARK_LENGTH_MAX, "pattern" = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
 pub struct Remark(String);
 
 /// A page of a Black List: `GET /v1/blacklist/{project}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BlacklistPage {
     /// In the order of their addresses.
     pub entries: Vec<Entry>,
@@ -74,7 +76,7 @@ pub struct BlacklistPage {
 }
 
 /// What an import did: `POST /v1/blacklist/{project}`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Imported {
     /// Addresses that are listed now and were not before.
     pub listed: u64,

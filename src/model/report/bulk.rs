@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DeliveryDetail, DeliveryFilter};
 use crate::time::UnixMillis;
 
 /// What was done with a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryChange {
     /// It was pending, and need not wait any longer.
@@ -33,7 +34,7 @@ impl fmt::Display for DeliveryChange {
 }
 
 /// A delivery after something was done with it: `POST /v1/deliveries/{id}/retry` and `/cancel`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangedDelivery {
     /// What.
     pub change: DeliveryChange,
@@ -43,10 +44,11 @@ pub struct ChangedDelivery {
 
 /// Which deliveries something is to be done with: `POST /v1/deliveries/retry` and `/cancel`. One request does one slice, of at most
 /// [`crate::limits::PAGE_MAX`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BulkRequest {
     /// Which; `limit` and `after` are about the slice. Without a state those that were dropped are retried, and those that are pending cancelled.
+    #[serde(deserialize_with = "crate::model::object")]
     pub filter: DeliveryFilter,
     /// Only count.
     #[serde(default)]
@@ -54,7 +56,7 @@ pub struct BulkRequest {
 }
 
 /// What was done with a slice of deliveries.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BulkReport {
     /// Deliveries that were meant.
     pub matched: u64,

@@ -1,12 +1,13 @@
 //! What is told about the daemon as a whole: whether it sends, who may post, what is configured. It never holds a token but the one that is shown once.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Pause;
 use crate::time::UnixMillis;
 
 /// Whether anything is sent: `POST /v1/pause` and `/v1/resume`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sending {
     /// Why not, since when and by whom; none while it is.
     pub paused: Option<Pause>,
@@ -15,7 +16,7 @@ pub struct Sending {
 }
 
 /// A token in a list: `GET /v1/tokens`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenSummary {
     /// Its name.
     pub name: String,
@@ -30,17 +31,19 @@ pub struct TokenSummary {
 }
 
 /// What `POST /v1/tokens` is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// Its name, 1 to 64 of A-Z a-z 0-9 . _ -
+    #[schemars(regex(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     pub name: String,
     /// The projects that it covers; `["*"]` is all.
+    #[schemars(length(min = 1), extend("examples" = [["shop.example.com"], ["*"]]))]
     pub projects: Vec<String>,
 }
 
 /// A token was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenIssued {
     /// What a list shows.
     #[serde(flatten)]
@@ -52,7 +55,7 @@ pub struct TokenIssued {
 }
 
 /// A token was revoked: `DELETE /v1/tokens/{name}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenRevoked {
     /// Its name.
     pub name: String,
@@ -61,7 +64,7 @@ pub struct TokenRevoked {
 }
 
 /// The configuration in force: `GET /v1/config`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigReport {
     /// The file.
     pub path: String,
@@ -70,7 +73,7 @@ pub struct ConfigReport {
 }
 
 /// A value of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigValue {
     /// Such as `limits`, or `webhook crm`.
     pub section: String,

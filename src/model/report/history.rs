@@ -1,5 +1,6 @@
 //! What is told of events that were accepted, and of what happens to deliveries as it happens. It never says how they are found.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::is_zero;
@@ -10,7 +11,7 @@ use crate::time::UnixMillis;
 /// `wait_ms` (at most 30 000) in any case. Asking again and again with the `next` of the answer before misses nothing and hears nothing twice, over restarts of the daemon too.
 ///
 /// It reads the journal from that place: nothing is kept for those who follow, however slow they are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WatchFilter {
     /// Of this webhook.
@@ -23,13 +24,14 @@ pub struct WatchFilter {
     /// That came into this state; `pending` are those whose attempt failed and is made again.
     pub state: Option<DeliveryState>,
     /// Behind this.
+    #[schemars(regex(pattern = r"^[0-9]{1,19}-[0-9]{1,9}-[0-9]{1,9}$"))]
     pub after: Option<String>,
-    /// Wait so long for news.
+    /// Wait so many milliseconds for news, at most 30 000.
     pub wait_ms: u64,
 }
 
 /// What happened to a delivery: it ended, or an attempt failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryNews {
     /// When.
     pub at: UnixMillis,
@@ -57,7 +59,7 @@ pub struct DeliveryNews {
 }
 
 /// News of deliveries.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryNewsPage {
     /// What happened, in order.
     pub news: Vec<DeliveryNews>,
@@ -69,7 +71,7 @@ pub struct DeliveryNewsPage {
 }
 
 /// What a list of events is narrowed to: the query of `GET /v1/events`. The one accepted last comes first. All of it is found by an index.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventFilter {
     /// Of this project.
@@ -77,14 +79,14 @@ pub struct EventFilter {
     /// Of types that this selector wants.
     #[serde(rename = "type")]
     pub event_type: Option<Selector>,
-    /// At most so many.
+    /// At most so many; 50 where nothing is said, and never more than 500.
     pub limit: Option<usize>,
     /// Behind the page that ended with this.
     pub after: Option<u64>,
 }
 
 /// An event in a list: `GET /v1/events`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventSummary {
     /// Its id; `None` when the event itself is no longer kept.
     pub id: Option<EventId>,
@@ -100,7 +102,7 @@ pub struct EventSummary {
 }
 
 /// How many deliveries of an event stand where.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryCounts {
     /// Waiting, or in flight.
     pub pending: u32,
@@ -113,7 +115,7 @@ pub struct DeliveryCounts {
 }
 
 /// A page of events.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventPage {
     /// The page.
     pub events: Vec<EventSummary>,
@@ -125,7 +127,7 @@ pub struct EventPage {
 }
 
 /// One event, whole: `GET /v1/events/{project}/{id}`. Of several with one id, which may be used again after its idempotency window, the one accepted last.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventDetail {
     /// Its id.
     pub id: EventId,
@@ -143,7 +145,7 @@ pub struct EventDetail {
 }
 
 /// A delivery of an event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventDelivery {
     /// Its id.
     pub id: DeliveryId,

@@ -1,5 +1,6 @@
 //! What backup, restore and verify tell: the JSON of the admin socket and of the commands. It never says more than was looked at.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Sequence;
@@ -9,7 +10,7 @@ use crate::time::UnixMillis;
 pub type Tell<'a> = dyn FnMut(u64, u64) + 'a;
 
 /// A backup that was made.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BackupReport {
     /// Where it is.
     pub directory: String,
@@ -49,7 +50,7 @@ pub struct RestoreReport {
 }
 
 /// What verifying found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerifyReport {
     /// Whether nothing is damaged.
     pub sound: bool,
@@ -78,7 +79,7 @@ pub struct VerifyReport {
 }
 
 /// Bytes of a file that are not as they should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Damage {
     /// The file, below the directory that was looked at.
     pub file: String,
@@ -91,7 +92,7 @@ pub struct Damage {
 }
 
 /// Facts that are gone, by number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MissingFacts {
     /// The first.
     pub from: Sequence,
@@ -102,7 +103,8 @@ pub struct MissingFacts {
 }
 
 /// How far a long piece of work is: of `POST /v1/backup` and `POST /v1/verify`, asked for with `GET`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ProgressOf{R}")]
 pub struct Progress<R> {
     /// Which piece of work since the daemon started, from 1; 0 before the first.
     pub number: u64,

@@ -1,12 +1,14 @@
 //! What is told about webhooks: in lists, one whole, and what came of changing or trying one. It never holds a secret but the one that is shown once.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::ROTATION_GRACE_MAX_MS;
 use crate::model::{EventTypeName, Origin, OutcomeClass, Pause, PhaseTimes, WebhookId};
 use crate::time::UnixMillis;
 
 /// A webhook in a list: `GET /v1/webhooks`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WebhookSummary {
     /// Its id.
     pub id: WebhookId,
@@ -41,7 +43,7 @@ pub struct WebhookSummary {
 }
 
 /// What a list of webhooks is narrowed to: the query of `GET /v1/webhooks`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookQuery {
     /// At most so many; all of them where nothing is said.
@@ -51,7 +53,7 @@ pub struct WebhookQuery {
 }
 
 /// A page of webhooks, in the order of their ids.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WebhookPage {
     /// The page.
     pub webhooks: Vec<WebhookSummary>,
@@ -60,7 +62,7 @@ pub struct WebhookPage {
 }
 
 /// One webhook, whole: `GET /v1/webhooks/{id}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WebhookDetail {
     /// What a list shows.
     #[serde(flatten)]
@@ -79,7 +81,7 @@ pub struct WebhookDetail {
 }
 
 /// How a webhook's deliveries are made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WebhookSettings {
     /// Milliseconds for one attempt.
     pub timeout_ms: u64,
@@ -102,7 +104,7 @@ pub struct WebhookSettings {
 }
 
 /// A webhook was removed: `DELETE /v1/webhooks/{id}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WebhookRemoved {
     /// Which.
     pub id: WebhookId,
@@ -111,7 +113,7 @@ pub struct WebhookRemoved {
 }
 
 /// A webhook has a new secret: `POST /v1/webhooks/{id}/rotate-secret`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretRotated {
     /// Which.
     pub id: WebhookId,
@@ -122,15 +124,16 @@ pub struct SecretRotated {
 }
 
 /// What `POST /v1/webhooks/{id}/rotate-secret` may be told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RotateRequest {
     /// For how many milliseconds the old secret still signs; a day where nothing is said.
+    #[schemars(range(max = ROTATION_GRACE_MAX_MS))]
     pub grace_ms: Option<u64>,
 }
 
 /// What `POST /v1/webhooks/{id}/test` may be told.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TestRequest {
     /// The type of the sample event; the first that the webhook wants where nothing is said.
@@ -141,7 +144,7 @@ pub struct TestRequest {
 }
 
 /// What came of sending a sample event: the whole exchange.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TestReport {
     /// The webhook.
     pub webhook: WebhookId,
@@ -165,7 +168,7 @@ pub struct TestReport {
 }
 
 /// A request as it was sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SentRequest {
     /// Such as `POST https://crm.example.com/hooks/mail`.
     pub line: String,
@@ -176,7 +179,7 @@ pub struct SentRequest {
 }
 
 /// A response as it came.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReceivedResponse {
     /// Such as `HTTP/1.1 200 OK`.
     pub line: String,

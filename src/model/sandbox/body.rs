@@ -1,10 +1,11 @@
 //! A received body as it is kept and read. It never says what the body means.
 
 use data_encoding::BASE64;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The beginning of a body: as text where it is UTF-8, else in base64.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum KeptBody {
     /// UTF-8.
     #[serde(rename = "body")]

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use data_encoding::BASE32_NOPAD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::body::KeptBody;
@@ -20,8 +21,9 @@ const TOKEN_LENGTH: usize = 32;
 const PATH_PREFIX: &str = "/sandbox/";
 
 /// What makes a sandbox's URL impossible to guess: 32 of `a-z 2-7`, 160 random bits. Who knows it sees what the sandbox received.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[a-z2-7]{32}$"))]
 pub struct SandboxToken(Arc<str>);
 
 impl SandboxToken {
@@ -83,14 +85,17 @@ impl From<SandboxToken> for String {
 }
 
 /// What a new sandbox is asked to be: the body of `POST /v1/sandboxes`.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NewSandbox {
     /// What people call it; may be empty.
+    #[schemars(length(max = TITLE_LENGTH_MAX), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     pub title: String,
     /// How it answers.
+    #[serde(deserialize_with = "super::object")]
     pub behaviour: Behaviour,
     /// The key that signatures are checked with, `whsec_…`; none: that of the webhook that points here.
+    #[schemars(regex(pattern = "^whsec_[A-Za-z0-9+/]{32,86}={0,2}$"))]
     pub secret: Option<String>,
 }
 
@@ -108,7 +113,7 @@ impl NewSandbox {
 }
 
 /// A sandbox in a list: `GET /v1/sandboxes`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SandboxSummary {
     /// Its token.
     pub token: SandboxToken,
@@ -133,7 +138,7 @@ pub struct SandboxSummary {
 }
 
 /// What a sandbox received, oldest first: `GET /v1/sandboxes/{token}/requests`, and the sandbox's URL when asked for JSON.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReceivedPage {
     /// The requests.
     pub requests: Vec<ReceivedRequest>,
@@ -142,7 +147,7 @@ pub struct ReceivedPage {
 }
 
 /// One request as a sandbox received it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReceivedRequest {
     /// Its number at this sandbox, from 1.
     pub number: u64,
@@ -176,7 +181,7 @@ const fn is_zero(count: &u32) -> bool {
 }
 
 /// Why a signature is good, or is not, or can't be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SignatureReason {
     /// It fits.
@@ -198,7 +203,7 @@ pub enum SignatureReason {
 }
 
 /// Whether a request was signed as Standard Webhooks 1.0.0 says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SignatureVerdict {
     /// Nothing when it can't be told.
     pub valid: Option<bool>,

@@ -2,33 +2,38 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{SANDBOX_DELAY_MAX_MS, SANDBOX_FAIL_FIRST_MAX, SANDBOX_RETRY_AFTER_MAX_S};
 
 /// How a sandbox answers. The default is 200 at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Script {
     /// The status; left out: 200, and 500 for what fails on purpose (503 with `retry_after_s`).
+    #[schemars(range(min = 200, max = 599))]
     pub status: Option<u16>,
-    /// Every answer waits so long.
+    /// Every answer waits so many milliseconds.
+    #[schemars(range(max = SANDBOX_DELAY_MAX_MS))]
     pub delay_ms: u64,
     /// Attempts of each delivery that fail before one succeeds; 0: `status` holds for all.
+    #[schemars(range(max = SANDBOX_FAIL_FIRST_MAX))]
     pub fail_first: u32,
     /// What fails, fails by a closed connection instead of an answer; without `fail_first`, everything does.
     pub drop: bool,
-    /// `Retry-After` of every answer that is no success.
+    /// `Retry-After` of every answer that is no success, in seconds.
+    #[schemars(range(max = SANDBOX_RETRY_AFTER_MAX_S))]
     pub retry_after_s: Option<u32>,
 }
 
 /// A script that was checked: the only way to make a sandbox behave.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Script", into = "Script")]
 pub struct Behaviour(Script);
 
 /// What a sandbox does with one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SandboxAnswer {
     /// The status; none: the connection is closed without an answer.
     pub status: Option<u16>,

@@ -13,47 +13,52 @@
 
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Path, Query, State};
-use axum::http::request::Parts;
-use axum::http::{StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::super::api::{About, Api, Asked, Created, MayTell, Named, Telling};
 use super::super::problem::Problem;
 use super::Sandboxes;
 use crate::limits;
 use crate::model::SandboxToken;
 use crate::model::sandbox::{NewSandbox, ReceivedPage, SandboxSummary};
 
-/// The token in a path; what can't be one names nothing, so it is not found.
-struct Token(SandboxToken);
-
-impl<S: Send + Sync> FromRequestParts<S> for Token {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let not_found = |detail| Problem::new(StatusCode::NOT_FOUND, detail);
-        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|rejection| not_found(rejection.body_text()))?;
-        SandboxToken::parse(&text).map(Token).map_err(not_found)
-    }
+impl Telling for NewSandbox {
+    const EXPECTED: &'static str = "{\"title\":…,\"behaviour\":{…},\"secret\":…}";
 }
 
-#[derive(Default, Deserialize)]
+/// The query of `GET /v1/sandboxes/{token}/requests`.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Wanted {
+    /// Behind the request of this number.
     after: Option<u64>,
+    /// At most so many.
     limit: Option<usize>,
+    /// With `after`: wait so many milliseconds for a request, at most 30 000.
     wait_ms: u64,
 }
 
 /// The routes below `/v1/sandboxes`.
-pub fn routes(sandboxes: Sandboxes) -> Router {
-    Router::new()
-        .route("/v1/sandboxes", get(list).post(create))
-        .route("/v1/sandboxes/{token}", get(one).delete(remove))
-        .route("/v1/sandboxes/{token}/requests", get(requests))
+pub fn routes(sandboxes: Sandboxes) -> Api {
+    let one = |id, text| About::new(id, text).or_not_found();
+    Api::new()
+        .get("/v1/sandboxes", list, About::new("listSandboxes", "Every sandbox, the oldest first."))
+        .post(
+            "/v1/sandboxes",
+            create,
+            About::new("makeSandbox", "Makes a test receiver at a URL of its own.").or(StatusCode::CONFLICT, "There are too many."),
+        )
+        .get("/v1/sandboxes/{token}", one_sandbox, one("showSandbox", "One sandbox."))
+        .delete("/v1/sandboxes/{token}", remove, one("removeSandbox", "Removes a sandbox and all that it received."))
+        .get(
+            "/v1/sandboxes/{token}/requests",
+            requests,
+            one("sandboxRequests", "What a sandbox received: the newest, or with `after` those behind that number, oldest first."),
+        )
         .with_state(sandboxes)
 }
 
@@ -62,32 +67,31 @@ async fn list(State(sandboxes): State<Sandboxes>) -> Result<Json<Vec<SandboxSumm
     Ok(Json(sandboxes.at_the_disk(move || lister.list()).await?))
 }
 
-async fn create(State(sandboxes): State<Sandboxes>, body: String) -> Result<Response, Problem> {
-    let invalid = |error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the sandbox is not understood: {error}"));
-    let new = if body.trim().is_empty() { NewSandbox::default() } else { serde_json::from_str(&body).map_err(invalid)? };
+async fn create(State(sandboxes): State<Sandboxes>, MayTell(new): MayTell<NewSandbox>) -> Result<Created<SandboxSummary>, Problem> {
     let maker = sandboxes.clone();
     let summary = sandboxes.at_the_disk(move || maker.create(new)).await??;
     tracing::info!(sandbox = %summary.token, "a sandbox was made");
-    Ok((StatusCode::CREATED, Json(summary)).into_response())
+    Ok(Created { path: format!("/v1/sandboxes/{}", summary.token), what: summary })
 }
 
-async fn one(State(sandboxes): State<Sandboxes>, Token(token): Token) -> Result<Json<SandboxSummary>, Problem> {
+async fn one_sandbox(State(sandboxes): State<Sandboxes>, Named(token): Named<SandboxToken>) -> Result<Json<SandboxSummary>, Problem> {
     let sandbox = sandboxes.find(&token)?;
     let viewer = sandboxes.clone();
     Ok(Json(sandboxes.at_the_disk(move || viewer.summary(&sandbox)).await?))
 }
 
-async fn remove(State(sandboxes): State<Sandboxes>, Token(token): Token) -> Result<Json<SandboxSummary>, Problem> {
+async fn remove(State(sandboxes): State<Sandboxes>, Named(token): Named<SandboxToken>) -> Result<Json<SandboxSummary>, Problem> {
     let remover = sandboxes.clone();
     let summary = sandboxes.at_the_disk(move || remover.remove(&token)).await??;
     tracing::info!(sandbox = %summary.token, "a sandbox was removed");
     Ok(Json(summary))
 }
 
-async fn requests(State(sandboxes): State<Sandboxes>, Token(token): Token, uri: Uri) -> Result<Json<ReceivedPage>, Problem> {
-    let wanted = Query::<Wanted>::try_from_uri(&uri);
-    let Query(Wanted { after, limit, wait_ms }) = wanted
-        .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the query is not understood: {}", error.body_text())))?;
+async fn requests(
+    State(sandboxes): State<Sandboxes>,
+    Named(token): Named<SandboxToken>,
+    Asked(Wanted { after, limit, wait_ms }): Asked<Wanted>,
+) -> Result<Json<ReceivedPage>, Problem> {
     let limit = limit.unwrap_or(limits::SANDBOX_REQUESTS_KEPT).min(limits::SANDBOX_REQUESTS_KEPT);
     if let Some(after) = after.filter(|_| wait_ms > 0) {
         sandboxes.wait_beyond(&token, after, Duration::from_millis(wait_ms.min(limits::SANDBOX_WAIT_MAX_MS))).await?;

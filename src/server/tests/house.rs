@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use super::described::{Described, description};
 use crate::limits;
 use crate::model::blacklist::{BlacklistPage, Cause, Entry, Imported};
 use crate::model::report::{
@@ -18,6 +19,7 @@ use crate::model::{
     Address, Catalog, Definition, DeliveryId, DeliveryState, EventId, EventTypeName, NewEvent, Origin, OutcomeClass, PhaseTimes, Project,
     Remark, Token, WebhookId,
 };
+use crate::server::api::Api;
 use crate::server::events::BodyBudget;
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::metrics::Metrics;
@@ -379,6 +381,8 @@ fn issued(name: &str) -> TokenSummary {
 
 /// Both doors, open.
 pub(super) struct Doors {
+    /// What the doors say of themselves.
+    pub(super) described: Described,
     /// Who answers.
     pub(super) house: House,
     /// Where the listener listens.
@@ -405,12 +409,14 @@ impl Doors {
         let address = listener.local_addr().unwrap();
         let budget = BodyBudget::default();
         let router = listener_router(house.clone(), Arc::new(Metrics::new()), budget.clone(), is_loopback);
+        let admin_router = admin_router(house.clone(), budget, Api::new());
+        let described = Described { listener: description(&router).await, admin: description(&admin_router).await };
         let (closing, closed) = watch::channel(false);
         let tasks = [
             tokio::spawn(doors::serve_listener(listener, router, max_connections, closed.clone())),
-            tokio::spawn(doors::serve_admin(admin, admin_router(house.clone(), budget), closed)),
+            tokio::spawn(doors::serve_admin(admin, admin_router, closed)),
         ];
-        Self { house: house.clone(), address, socket, closing, tasks, _directory: directory }
+        Self { house: house.clone(), described, address, socket, closing, tasks, _directory: directory }
     }
 
     /// Says that the doors close; [`Doors::closed`] waits for it.

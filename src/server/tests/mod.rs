@@ -3,6 +3,7 @@
 mod admin;
 mod blacklist;
 mod connections;
+mod described;
 mod house;
 mod publishing;
 mod refusals;

@@ -41,12 +41,16 @@ impl Doors {
 
     /// Says something to the listener on a connection of its own.
     pub(super) async fn say(&self, bytes: impl AsRef<[u8]>) -> Answer {
-        self.dial().await.ask(bytes).await
+        let answer = self.dial().await.ask(&bytes).await;
+        self.described.assert_listener_may(bytes.as_ref(), &answer);
+        answer
     }
 
     /// Says something to the admin socket on a connection of its own.
     pub(super) async fn say_admin(&self, bytes: impl AsRef<[u8]>) -> Answer {
-        self.dial_admin().await.ask(bytes).await
+        let answer = self.dial_admin().await.ask(&bytes).await;
+        self.described.assert_admin_may(bytes.as_ref(), &answer);
+        answer
     }
 
     /// Posts a body with the content type that every test uses.
