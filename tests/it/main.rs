@@ -28,5 +28,6 @@ mod receivers;
 mod retention;
 mod rooms;
 mod sandbox;
+mod sockets;
 mod syscalls;
 mod webhooks;

@@ -5,6 +5,10 @@
 //! which survives no power loss, so [`Table::checkpoint`] syncs the file itself, through a handle that was open since the start and so sees the error of
 //! every write in between.
 //!
+//! A row of its own takes some 200 bytes of memory in sled and some 300 of disk (measured with a million), and a start reads them one by one. So the rows of the queue, and of ids by age, lie many in one
+//! value, in a `block`: found by the key at or before theirs, changed as a whole, split when they are full, gone when they are empty. Whoever uses the table sees
+//! rows, and a batch of rows is all or nothing as before. Ids by their hash stay rows of their own: each lies somewhere else, and would rewrite a block for itself alone.
+//!
 //! Damage in its file is met with a panic more often than with an error, so every call runs under `catch_unwind`. After the first failure nothing is
 //! asked of it any more, and it is not even dropped, since that may panic again or wait for ever.
 
