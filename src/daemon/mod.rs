@@ -27,6 +27,7 @@ mod publications;
 mod registry;
 mod reload;
 mod retention;
+mod sockets;
 mod startup;
 mod systemd;
 mod upkeep;
@@ -35,7 +36,7 @@ mod webhooks;
 mod wheelhouse;
 mod wishes;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -87,6 +88,8 @@ struct Running {
     doors: Vec<tokio::task::JoinHandle<()>>,
     engine: JoinHandle<()>,
     writer: JoinHandle<()>,
+    /// The admin socket, where this daemon made it.
+    own_socket: Option<PathBuf>,
 }
 
 /// Runs a daemon in the foreground until a signal ends it. `socket` is used instead of the configured admin socket; with `last_good`, a broken
@@ -142,7 +145,7 @@ fn reload(running: &Running) {
 
 /// Closes the doors, lets attempts in flight end, writes down what is left, ends. A second signal hastens it.
 fn drain(running: Running, happened: &Receiver<Event>) -> Result<(), DaemonError> {
-    let Running { house, runtime, closing, doors, engine, writer } = running;
+    let Running { house, runtime, closing, doors, engine, writer, own_socket } = running;
     tracing::info!("ending: no more events are accepted, attempts in flight are waited for");
     systemd::stopping();
     house.0.draining.store(true, Ordering::Relaxed);
@@ -174,13 +177,12 @@ fn drain(running: Running, happened: &Receiver<Event>) -> Result<(), DaemonError
         }
     }
     house.0.inbox.put(Message::Stop);
-    let socket = house.0.admin_socket.clone();
     let ended = engine.join().is_ok();
     drop(house);
     let written = writer.join().is_ok();
     runtime.shutdown_background();
     // A socket that stays is replaced by the next start.
-    drop(std::fs::remove_file(socket));
+    drop(own_socket.map(std::fs::remove_file));
     while let Ok(event) = happened.try_recv() {
         if let Event::Fatal(why) = event {
             return Err(DaemonError::Failed(why));

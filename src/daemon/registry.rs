@@ -32,7 +32,7 @@ pub(super) struct Plan {
     /// The registry afterwards.
     pub(super) registry: Registry,
     /// States that are new or changed, to be made durable first.
-    states: Vec<WebhookState>,
+    states: BTreeMap<WebhookNumber, WebhookState>,
     /// Settings that are changed, to be made durable with them.
     settings: Vec<Setting>,
     /// Each change, in words; `{pending}` stands for what is pending for the webhook named beside it.
@@ -200,7 +200,7 @@ impl Registry {
     /// Those of `make_secret`.
     pub(super) fn plan<E>(&self, config: &Config, now: UnixMillis, mut make_secret: impl FnMut() -> Result<Secret, E>) -> Result<Plan, E> {
         let registry = Self { in_force: BTreeMap::new(), unusable: BTreeMap::new(), ..self.clone() };
-        let mut plan = Plan { registry, states: Vec::new(), settings: Vec::new(), changes: Vec::new() };
+        let mut plan = Plan { registry, states: BTreeMap::new(), settings: Vec::new(), changes: Vec::new() };
         let alive = self.states.values().filter(|state| state.removed.is_none()).map(|state| (state.id.clone(), state.number));
         let numbers = alive.collect::<HashMap<_, _>>();
         for spec in &config.webhooks {
@@ -221,7 +221,7 @@ impl Plan {
     /// What is to be made durable before the plan is in force.
     #[must_use]
     pub(super) fn facts(&self) -> Vec<Fact> {
-        let states = self.states.iter().cloned().map(Fact::Webhook);
+        let states = self.states.values().cloned().map(Fact::Webhook);
         states.chain(self.settings.iter().cloned().map(Fact::Setting)).collect()
     }
 
@@ -328,8 +328,7 @@ impl Plan {
 
     fn change(&mut self, state: WebhookState) {
         self.registry.put(state.clone());
-        self.states.retain(|other| other.number != state.number);
-        self.states.push(state);
+        self.states.insert(state.number, state);
     }
 }
 

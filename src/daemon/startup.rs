@@ -21,6 +21,7 @@ use super::open_files;
 use super::operations::Jobs;
 use super::outbound::Outbound;
 use super::registry::{Plan, Registry};
+use super::sockets::Sockets;
 use super::watchdog::Watchdog;
 use super::wheelhouse::{Inbox, Message, Wheelhouse};
 use super::{DaemonError, Event, Running, reload, retention, systemd, upkeep, webhooks, write_pause};
@@ -58,8 +59,8 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let data_dir = Arc::new(DataDir::take(&config.server.data_dir).map_err(DaemonError::failed)?);
     let ballast = ballast(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::failed)?;
-    let (listener, admin) = runtime.block_on(bind(&config, &admin_socket))?;
-    let listen = listener.local_addr().map_err(DaemonError::failed)?;
+    let Sockets { listener, listen, admin, admin_path: admin_socket, admin_is_own } =
+        runtime.block_on(Sockets::open(&config, &admin_socket))?;
     let medium = Arc::new(RealMedium::open(&data_dir.journal()).map_err(DaemonError::failed)?);
     let mut store = open_store(&data_dir, &medium)?;
     let clock = ScheduleClock::start(store.view.meta().latest);
@@ -119,7 +120,8 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     drop(runtime.spawn(systemd::tell_status(house.clone())));
     let (closing, doors) = open_doors(&runtime, listener, admin, &house, metrics);
     tracing::info!(%listen, admin_socket = %house.0.admin_socket.display(), data_dir = %house.0.data_dir.display(), "ready");
-    Ok(Running { house, runtime, closing, doors, engine, writer })
+    let own_socket = admin_is_own.then(|| house.0.admin_socket.clone());
+    Ok(Running { house, runtime, closing, doors, engine, writer, own_socket })
 }
 
 /// The ballast, freed where this start needs its room.
@@ -207,20 +209,6 @@ fn open_doors(runtime: &Runtime, listener: TcpListener, admin: UnixListener, hou
         runtime.spawn(doors::serve_admin(admin, admin_router, closed)),
     ];
     (closing, doors)
-}
-
-/// Binds both doors; a socket that systemd passed is taken for the listener.
-async fn bind(config: &Config, admin_socket: &Path) -> Result<(TcpListener, UnixListener), DaemonError> {
-    let passed = listenfd::ListenFd::from_env().take_tcp_listener(0).map_err(DaemonError::failed)?;
-    let listener = match passed {
-        Some(listener) => {
-            listener.set_nonblocking(true).map_err(DaemonError::failed)?;
-            TcpListener::from_std(listener).map_err(DaemonError::failed)?
-        }
-        None => doors::bind_listener(config.server.listen).await.map_err(DaemonError::failed)?,
-    };
-    let admin = doors::bind_admin_socket(admin_socket).map_err(DaemonError::failed)?;
-    Ok((listener, admin))
 }
 
 fn open_store(data_dir: &DataDir, medium: &Arc<RealMedium>) -> Result<Store, DaemonError> {

@@ -9,27 +9,49 @@ use crate::model::{Catalog, EventTypeName, Project, Webhook, WebhookNumber};
 /// An index from project and type to the webhooks that want it, so that accepting an event costs what it matches, not what is configured.
 #[derive(Default)]
 pub struct Matching {
-    by_project: HashMap<Project, HashMap<EventTypeName, Vec<WebhookNumber>>>,
+    /// Each type's place in [`Wanted::ends`].
+    types: HashMap<EventTypeName, usize>,
+    by_project: HashMap<Project, Wanted>,
+}
+
+/// The webhooks of one project, type by type, in one piece: projects are many.
+struct Wanted {
+    numbers: Box<[WebhookNumber]>,
+    /// Where in `numbers` each type ends, which is where the next one begins.
+    ends: Box<[usize]>,
 }
 
 impl Matching {
     /// Builds the index over every type of `catalog`. `webhooks` are those that take new events.
     #[must_use]
     pub fn new<'a>(catalog: &Catalog, webhooks: impl IntoIterator<Item = &'a Arc<Webhook>>) -> Self {
-        let mut by_project: HashMap<Project, HashMap<EventTypeName, Vec<WebhookNumber>>> = HashMap::new();
+        let types = catalog.types().iter().enumerate().map(|(index, event_type)| (event_type.name.clone(), index)).collect();
+        let mut of_projects: HashMap<&Project, Vec<&Webhook>> = HashMap::new();
         for webhook in webhooks {
-            let types = by_project.entry(webhook.spec.project.clone()).or_default();
-            for event_type in catalog.types().iter().filter(|event_type| webhook.spec.selector_for(&event_type.name).is_some()) {
-                types.entry(event_type.name.clone()).or_default().push(webhook.number);
-            }
+            of_projects.entry(&webhook.spec.project).or_default().push(webhook);
         }
-        Self { by_project }
+        let by_project = of_projects.into_iter().map(|(project, webhooks)| (project.clone(), Wanted::new(catalog, &webhooks))).collect();
+        Self { types, by_project }
     }
 
     /// The webhooks that want events of that type and project.
     #[must_use]
     pub fn wanting(&self, project: &Project, event_type: &EventTypeName) -> &[WebhookNumber] {
-        self.by_project.get(project).and_then(|types| types.get(event_type)).map_or(&[], Vec::as_slice)
+        let Some((wanted, index)) = self.by_project.get(project).zip(self.types.get(event_type)) else { return &[] };
+        let begin = index.checked_sub(1).map_or(0, |before| wanted.ends[before]);
+        &wanted.numbers[begin..wanted.ends[*index]]
+    }
+}
+
+impl Wanted {
+    fn new(catalog: &Catalog, webhooks: &[&Webhook]) -> Self {
+        let (mut numbers, mut ends) = (Vec::new(), Vec::with_capacity(catalog.types().len()));
+        for event_type in catalog.types() {
+            let wanting = webhooks.iter().filter(|webhook| webhook.spec.selector_for(&event_type.name).is_some());
+            numbers.extend(wanting.map(|webhook| webhook.number));
+            ends.push(numbers.len());
+        }
+        Self { numbers: numbers.into(), ends: ends.into() }
     }
 }
 

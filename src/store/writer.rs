@@ -283,10 +283,12 @@ impl<M: Medium, T: Table> Writer<M, T> {
 
     /// Forgets ids that are older than the window, a few at a time and at most once a second; none while something waits for room, for that may name them.
     ///
+    /// What is folded and not yet in the table comes after it and needs no care: the row of an id that was used again is put there whole, whether the older one is still there or not.
+    ///
     /// # Errors
     /// [`StoreError`] when the table fails.
     pub fn forget_old_ids(&mut self, now: UnixMillis) -> Result<(), StoreError> {
-        if now < self.forget_at || self.view.lag() > 0 || !self.held.is_empty() || self.view_must_rest() {
+        if now < self.forget_at || !self.held.is_empty() || self.view_must_rest() {
             return Ok(());
         }
         let moment = UnixMillis(now.0.saturating_sub(self.idempotency_window_ms));
@@ -416,7 +418,10 @@ pub fn run<M: Medium, T: Table>(
             writer.sync(&mut answers)?;
             answer(std::mem::take(&mut answers), writer.status());
         }
-        while writer.must_apply() && writer.apply_step(&mut answers)? {}
+        while writer.must_apply() && writer.apply_step(&mut answers)? {
+            // As fast as new ones come, or a flood would leave them behind for good.
+            writer.forget_old_ids(now())?;
+        }
         let lag = writer.view().lag();
         let applied = writer.apply_step(&mut answers)?;
         // Whoever looks at the status learns, too, that the view has caught up.

@@ -82,8 +82,18 @@ impl House {
 
     /// A daemon with its doors open, or how it ended before.
     pub(crate) fn try_start_as(&self, mut command: Command) -> Result<Daemon<'_>, ExitStatus> {
+        command.stdout(Stdio::null());
+        self.try_start_with_output(command)
+    }
+
+    /// Like [`House::start_as`], with a standard output of the command's own.
+    pub(crate) fn start_with_output(&self, command: Command) -> Daemon<'_> {
+        self.try_start_with_output(command).unwrap_or_else(|ended| panic!("the daemon ended with {ended:?}:\n{}", self.log()))
+    }
+
+    fn try_start_with_output(&self, mut command: Command) -> Result<Daemon<'_>, ExitStatus> {
         let log = fs::File::create(self.path("log")).unwrap();
-        let mut child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut child = command.stderr(log).spawn().unwrap();
         let address = until("the daemon opens its doors", || {
             if let Some(ended) = child.try_wait().unwrap() {
                 return Some(Err(ended));

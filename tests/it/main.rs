@@ -29,6 +29,7 @@ mod reloads;
 mod retention;
 mod rooms;
 mod sandbox;
+mod sockets;
 mod syscalls;
 mod systemd;
 mod webhooks;

@@ -46,6 +46,27 @@ fn every_command_of_the_unit_is_one() {
 }
 
 #[test]
+fn the_optional_socket_unit_listens_where_the_daemon_and_its_commands_look() {
+    let socket = fs::read_to_string(Path::new(ROOT).join("packaging/socket/hookwheel.socket")).unwrap();
+    let streams = socket.lines().filter_map(|line| line.strip_prefix("ListenStream=")).collect::<Vec<_>>();
+    let shipped = fs::read_to_string(Path::new(ROOT).join("webhooks.toml")).unwrap();
+    let listen = shipped.lines().find(|line| line.starts_with("listen ")).unwrap();
+    assert!(listen.contains(&format!("= \"{}\"", streams[0])), "{listen}");
+    assert_eq!(streams[1..], ["/run/hookwheel/admin.sock"]);
+    assert!(unit().contains("RuntimeDirectory=hookwheel\n") && unit().contains("RuntimeDirectoryPreserve=yes\n"));
+    if let Ok(output) = Command::new("systemd-analyze")
+        .args(["verify", "--man=no", "packaging/hookwheel.service", "packaging/socket/hookwheel.socket"])
+        .current_dir(ROOT)
+        .output()
+    {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("hookwheel.socket:"), "{said}");
+    } else {
+        not_checked("systemd-analyze is missing, so nobody read the socket unit");
+    }
+}
+
+#[test]
 fn every_file_of_the_package_is_there_or_is_made_by_the_script_that_builds_it() {
     let manifest = fs::read_to_string(Path::new(ROOT).join("Cargo.toml")).unwrap().parse::<toml::Table>().unwrap();
     let deb = &manifest["package"]["metadata"]["deb"];

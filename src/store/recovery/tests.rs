@@ -202,6 +202,13 @@ impl Running {
     }
 
     fn submit(&mut self, id: &str, hash: u8, at: UnixMillis) -> Verdict {
+        let verdict = self.submit_unapplied(id, hash, at);
+        self.apply();
+        verdict
+    }
+
+    /// An event that is synced, and not yet in the view.
+    fn submit_unapplied(&mut self, id: &str, hash: u8, at: UnixMillis) -> Verdict {
         let proposal = Proposal {
             id: EventId::parse(id).unwrap(),
             id_by_client: true,
@@ -217,7 +224,6 @@ impl Running {
         self.0.take(Order::Commit { ticket: 7, batch: vec![proposal] }, at).unwrap();
         let mut answers = Vec::new();
         self.0.sync(&mut answers).unwrap();
-        self.apply();
         let Some(Answer::Committed { settled, .. }) = answers.pop() else { panic!("{answers:?}") };
         settled[0].verdict
     }

@@ -12,7 +12,8 @@
 //! | `s` subject | a record as in the journal | a setting; its subject is in [`crate::store::setting`] |
 //! | `w` webhook(4) | a record as in the journal | a webhook's number, secret and pauses |
 //!
-//! Every value ends in a CRC-32C over key and value, because sled's own checks let damage through.
+//! Every value ends in a CRC-32C over key and value, because sled's own checks let damage through. The families `q` and `x` lie in sled many rows in one value, each of which has
+//! such a checksum too; the bytes of those are in `block`.
 
 use crate::model::blacklist::Cause;
 use crate::model::{Address, DeliveryKey, EventId, FieldsHash, Locator, Project, Sequence, WebhookNumber};

@@ -10,6 +10,7 @@
 //!
 //! Look-ups see the window being gathered, then the closed one, then the table.
 
+mod block;
 pub mod keys;
 pub mod sled;
 

@@ -131,6 +131,26 @@ fn idempotency_holds_over_a_restart_until_the_window_is_over() {
 }
 
 #[test]
+fn ids_are_forgotten_while_facts_wait_for_the_view_and_one_that_was_used_again_is_kept() {
+    let disk = Disk::new();
+    let mut running = disk.running();
+    for id in ["order-1", "order-2"] {
+        assert!(matches!(running.submit(id, 1, NOW), Verdict::New { .. }));
+    }
+    let later = NOW.plus_ms(WINDOW_MS + 1000);
+    assert!(matches!(running.submit_unapplied("order-1", 2, later), Verdict::New { .. }));
+    assert!(running.0.view().lag() > 0, "a flood never lets it be 0");
+    running.0.forget_old_ids(later).unwrap();
+    let families = |disk: &Disk| disk.rows().into_keys().filter(|key| key[0] == b'i' || key[0] == b'x').count();
+    assert_eq!(families(&disk), 0);
+    assert!(matches!(running.submit_unapplied("order-1", 2, later.plus_ms(1)), Verdict::Duplicate { .. }));
+    running.apply();
+    assert_eq!(families(&disk), 2);
+    assert!(matches!(running.submit("order-1", 2, later.plus_ms(2)), Verdict::Duplicate { .. }));
+    assert!(matches!(running.submit("order-2", 3, later.plus_ms(3)), Verdict::New { .. }));
+}
+
+#[test]
 fn the_last_state_of_a_webhook_is_the_one_that_is_kept() {
     let disk = Disk::new();
     let mut running = disk.running();

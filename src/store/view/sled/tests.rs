@@ -154,3 +154,108 @@ fn a_directory_that_cannot_be_used_is_an_error_with_its_name() {
     let error = SledTable::open(&path).err().unwrap().to_string();
     assert!(error.contains(path.to_str().unwrap()), "{error}");
 }
+
+/// A generator of numbers that look random (SplitMix64).
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^ (mixed >> 27)
+}
+
+fn below(state: &mut u64, end: u64) -> usize {
+    usize::try_from(random(state) % end).unwrap()
+}
+
+fn packed(family: u8, number: u64) -> Vec<u8> {
+    [[family].as_slice(), &number.to_be_bytes(), b"tail"].concat()
+}
+
+#[test]
+fn rows_in_blocks_are_what_a_plain_map_would_hold_whatever_is_put_and_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("view");
+    let (mut table, mut model, mut state) = (SledTable::open(&path).unwrap(), BTreeMap::new(), 7);
+    let all = |table: &SledTable, from: &[u8], to: &[u8]| {
+        let mut rows = Vec::new();
+        let visit = &mut |key: &[u8], value: &[u8]| {
+            rows.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        };
+        table.scan(from, to, visit).unwrap();
+        rows
+    };
+    for round in 0..400_u64 {
+        // Now at the end, now anywhere, now many away.
+        let mut batch = BTreeMap::new();
+        for step in 0..random(&mut state) % 100 {
+            let family = b"qxzq"[below(&mut state, 4)];
+            let number = if round % 3 == 0 { round * 100 + step } else { random(&mut state) % 40_000 };
+            let removes = random(&mut state).is_multiple_of(if round % 50 < 35 { 4 } else { 1 });
+            let value = (!removes).then(|| random(&mut state).to_be_bytes()[..below(&mut state, 9)].to_vec());
+            batch.insert(packed(family, number), value);
+        }
+        if round % 7 == 0 {
+            let old = model.keys().take(150).cloned().collect::<Vec<Vec<u8>>>();
+            batch.extend(old.into_iter().map(|key| (key, None)));
+        }
+        for (key, value) in &batch {
+            match value {
+                Some(value) => drop(model.insert(key.clone(), value.clone())),
+                None => drop(model.remove(key)),
+            }
+        }
+        // The order in a batch means nothing.
+        table.apply(&batch.clone().into_iter().rev().collect::<Vec<_>>()).unwrap();
+        for key in batch.keys() {
+            assert_eq!(table.get(key).unwrap().as_ref(), model.get(key));
+        }
+        let (from, to) = (packed(b'q', random(&mut state) % 40_000), packed(b'x', random(&mut state) % 40_000));
+        let expected = model.range(from.clone()..to.clone()).map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>();
+        assert_eq!(all(&table, &from, &to), expected);
+        if round % 100 == 99 {
+            drop(table);
+            table = SledTable::open(&path).unwrap();
+            assert_eq!(all(&table, b"a", &[0xff]), model.clone().into_iter().collect::<Vec<_>>());
+        }
+    }
+    assert!(model.len() > 1000, "{}", model.len());
+}
+
+#[test]
+fn a_scan_misses_no_row_that_stays_while_others_come_and_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = SledTable::open(&directory.path().join("view")).unwrap();
+    let stay = (0..5000).map(|number| (packed(b'q', number * 1000), Some(b"stays".to_vec()))).collect::<Vec<_>>();
+    stay.chunks(64).for_each(|rows| table.apply(rows).unwrap());
+    let (ends, other) = (std::sync::atomic::AtomicBool::new(false), table.clone());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut state = 3;
+            while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+                let keys = (0..60).map(|_| packed(b'q', random(&mut state) % 5_000_000 | 1)).collect::<std::collections::BTreeSet<_>>();
+                other.apply(&keys.iter().map(|key| (key.clone(), Some(Vec::new()))).collect::<Vec<_>>()).unwrap();
+                other.apply(&keys.into_iter().map(|key| (key, None)).collect::<Vec<_>>()).unwrap();
+            }
+        });
+        for _ in 0..30 {
+            let mut seen = Vec::new();
+            let visit = &mut |key: &[u8], value: &[u8]| {
+                seen.extend((!value.is_empty()).then(|| key.to_vec()));
+                ControlFlow::Continue(())
+            };
+            table.scan(b"q", b"r", visit).unwrap();
+            assert!(seen.iter().eq(stay.iter().map(|(key, _)| key)), "{} of {}", seen.len(), stay.len());
+        }
+        ends.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_view_of_another_layout_seems_empty() {
+    let directory = tempfile::tempdir().unwrap();
+    let older = SledTable::open(directory.path()).unwrap();
+    // Where the first layout had its rows.
+    older.call(|open| open.db.insert(b"m", b"an older position")).unwrap();
+    drop(older);
+    assert_eq!(SledTable::open(directory.path()).unwrap().get(b"m").unwrap(), None);
+}
