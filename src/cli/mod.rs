@@ -141,7 +141,8 @@ impl Screen {
         let colour = terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         // A terminal that says it has no columns does not know.
         let width = comfy_table::Table::new().width().filter(|width| *width > 0);
-        Self { now: wall_now(), colour, width }
+        let height = ratatui_crossterm::crossterm::terminal::size().ok().map(|(_, lines)| lines).filter(|lines| terminal && *lines > 0);
+        Self { now: wall_now(), colour, width, height }
     }
 }
 

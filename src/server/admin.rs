@@ -13,7 +13,7 @@ use super::hallway::Hallway;
 use super::peer::Peer;
 use super::problem::Problem;
 use crate::model::report::{
-    DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage, EventDetail, EventPage, Explanation, ReloadReport, Status,
+    DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage, EventDetail, EventPage, Explanation, ReloadReport, Status, Top,
 };
 use crate::model::{DeliveryId, EventId, EventType, Project};
 
@@ -49,6 +49,7 @@ struct ReloadQuery {
 pub fn routes<H: Hallway>(hallway: H) -> Router {
     Router::new()
         .route("/v1/status", get(status::<H>))
+        .route("/v1/top", get(top::<H>))
         .route("/v1/deliveries", get(deliveries::<H>))
         .route("/v1/deliveries/watch", get(watch::<H>))
         .route("/v1/deliveries/{id}", get(delivery::<H>))
@@ -61,8 +62,12 @@ pub fn routes<H: Hallway>(hallway: H) -> Router {
         .with_state(hallway)
 }
 
-async fn status<H: Hallway>(State(hallway): State<H>) -> Result<Json<Status>, Problem> {
-    Ok(Json(hallway.status().await?))
+async fn status<H: Hallway>(State(hallway): State<H>, uri: Uri) -> Result<Json<Status>, Problem> {
+    Ok(Json(hallway.status(query(&uri)?).await?))
+}
+
+async fn top<H: Hallway>(State(hallway): State<H>, uri: Uri) -> Result<Json<Top>, Problem> {
+    Ok(Json(hallway.top(query(&uri)?).await?))
 }
 
 async fn deliveries<H: Hallway>(State(hallway): State<H>, uri: Uri) -> Result<Json<DeliveryPage>, Problem> {
