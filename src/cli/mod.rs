@@ -20,6 +20,7 @@ mod sandbox;
 mod screen;
 mod status;
 mod text;
+mod top;
 mod webhooks;
 
 use std::ffi::OsString;
@@ -226,6 +227,7 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
         }
         Command::Catalog => events::catalog(&daemon()?, output),
         Command::Status => status::status(&daemon()?, output),
+        Command::Top(arguments) => top::top(arguments, daemon()?, output),
         Command::Webhooks(command) => webhooks::webhooks(command, &daemon()?, output),
         Command::Deliveries(Deliveries::List(list)) => deliveries::list(list, &daemon()?, output),
         Command::Deliveries(Deliveries::Show { id }) => deliveries::show(*id, &daemon()?, output),

@@ -50,12 +50,12 @@ fn render_status(status: &Status, screen: &Screen) -> String {
     let mut text = format!("{headline}\n{}{}", screen.facts(facts(status, screen)), warnings(status, screen));
     let advice = advice(status).iter().map(|line| screen.clipped(Tone::Label, line)).collect::<String>();
     let height = usize::from(screen.height.unwrap_or(LINES_DEFAULT));
-    // The prompt that follows takes a line, too.
-    let lines_of = |text: &str| text.lines().count() + 1;
+    let lines_of = |text: &str| text.lines().count();
     let mut shown = status.webhooks.len();
     loop {
         let webhooks = webhooks(status, shown, screen);
-        if shown == 0 || lines_of(&text) + lines_of(&webhooks) + lines_of(&advice) <= height {
+        // The prompt that follows takes a line, too.
+        if shown == 0 || lines_of(&text) + lines_of(&webhooks) + lines_of(&advice) < height {
             text.extend([webhooks, advice]);
             return text;
         }
@@ -99,7 +99,7 @@ fn pending(status: &Status, screen: &Screen) -> Toned {
 /// How many webhooks fail or are paused, and what waits for them.
 fn troubled(census: &Census) -> Option<Toned> {
     let Census { webhooks_total, webhooks_failing, webhooks_paused, pending_failing, pending_paused } = *census;
-    let wait = |pending| format!("{} pending", counted(pending, "delivery", "deliveries"));
+    let wait = |pending: u64| format!("{pending} pending");
     let failing = (webhooks_failing > 0)
         .then(|| format!("{webhooks_failing} of {} ({})", counted(webhooks_total, "webhook", "webhooks"), wait(pending_failing)));
     let paused = (webhooks_paused > 0).then(|| format!("{webhooks_paused} paused ({})", wait(pending_paused)));
@@ -178,10 +178,7 @@ fn webhooks(status: &Status, shown: usize, screen: &Screen) -> String {
     }
     let left = status.census.webhooks_total.saturating_sub(shown.len() as u64);
     if left > 0 {
-        let left = format!(
-            "{} more: `hookwheel top` looks through them, `hookwheel webhooks list` lists all",
-            counted(left, "webhook", "webhooks")
-        );
+        let left = format!("{left} more: `hookwheel top` looks through them, `hookwheel webhooks list` lists all");
         text.push_str(&screen.clipped(Tone::Label, &left));
     }
     text
@@ -246,12 +243,18 @@ mod tests {
         UnixMillis(PIPE.now.0 - seconds * 1000)
     }
 
-    fn healthy() -> Status {
-        let webhook = serde_json::json!({
-            "id": "crm", "title": "CRM", "project": "shop.example.com", "url": "https://crm.example.com/", "events": ["*"],
-            "origin": "file", "place": null, "pauses": [], "pending": 12, "in_flight": 3, "window": 10, "delivered": 120,
-            "failed_attempts": 4, "dropped": 0, "trouble": "its receiver answered 500\u{1b}[2J"
+    fn webhook(id: &str, changes: &serde_json::Value) -> WebhookActivity {
+        let mut webhook = serde_json::json!({
+            "id": id, "title": "CRM", "project": "shop.example.com", "url": "https://crm.example.com/", "events": ["*"],
+            "origin": "file", "place": null, "pauses": [], "pending": 0, "in_flight": 0, "window": 10, "delivered": 120,
+            "failed_attempts": 4, "dropped": 0, "trouble": null, "trouble_since": null, "next_attempt": null,
+            "recent": { "attempts": 4, "failed": 0, "p50_us": 1200, "p99_us": 9000 }
         });
+        webhook.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        serde_json::from_value(webhook).unwrap()
+    }
+
+    fn healthy() -> Status {
         let counters = Counters { accepted: 70, duplicates: 1, deliveries: 135, attempts: 124, delivered: 120, dropped: 0, cancelled: 3 };
         Status {
             version: "0.1.0".into(),
@@ -261,11 +264,13 @@ mod tests {
             pending: 12,
             in_flight: 3,
             next_due: Some(PIPE.now.plus_ms(96_000)),
+            resident_bytes: Some(24 << 20),
             store: StoreStatus {
                 data_dir: "/var/lib/hookwheel".into(),
                 last_sequence: 260,
                 segments: 1,
                 size_bytes: 67_108_864,
+                disk: DiskStatus { free_bytes: Some(12 << 30), ..DiskStatus::default() },
                 ..StoreStatus::default()
             },
             configuration: ConfigurationStatus {
@@ -273,8 +278,10 @@ mod tests {
                 loaded: ago(300),
                 last_reload_successful: true,
                 last_error: None,
+                last_reload: Some(LastReload { at: ago(300), by: "alice (uid 1000)".into(), changes: Some(2) }),
             },
-            webhooks: vec![serde_json::from_value(webhook).unwrap()],
+            census: Census { webhooks_total: 1, ..Census::default() },
+            webhooks: vec![webhook("crm", &serde_json::json!({ "pending": 12, "in_flight": 3, "next_attempt": PIPE.now }))],
             ..Status::default()
         }
     }
@@ -283,14 +290,68 @@ mod tests {
     fn a_healthy_daemon_fits_on_one_screen() {
         insta::assert_snapshot!(render_status(&healthy(), &PIPE), @"
         hookwheel 0.1.0, process 4242, up 3 h
-          configuration  webhooks.toml, read 5 min ago
-          store          /var/lib/hookwheel: 64.00 MiB, 1 segment, 260 facts
-          queue          12 pending, 3 in flight, next due in 96 s
-          since start    70 events accepted (1 repeated), 135 deliveries: 120 delivered, 0 dropped, 3 cancelled; 124 attempts
+          accepted       70 events (1 repeated) since then, 135 deliveries
+          ended          120 delivered, 0 dropped, 3 cancelled; 124 attempts
+          pending        12, 3 in flight, next due in 96 s
+          disk           /var/lib/hookwheel: 64.00 MiB in 1 segment, 12.00 GiB free
+          memory         24.00 MiB
+          configuration  webhooks.toml, read 5 min ago; reloaded by alice (uid 1000), 2 changes
 
-        WEBHOOK  PENDING  IN FLIGHT  DELIVERED  FAILED  DROPPED  STATE
-        crm      12       3/10       120        4       0        failing: its receiver answered 500␛[2J
+        WEBHOOK    PENDING    DROPPED    NEXT TRY  STATE
+        crm             12          0         now  ok
         ");
+    }
+
+    fn troubled() -> Status {
+        let pause = serde_json::json!([{ "reason": "operator", "since": ago(7200), "by": "alice (uid 1000)" }]);
+        let failing = serde_json::json!({
+            "pending": 1204, "in_flight": 1, "dropped": 12, "trouble": "the receiver answered 500 Internal Server Error\u{1b}[2J, where success is 200",
+            "trouble_since": ago(10_800), "next_attempt": PIPE.now.plus_ms(96_000), "next_attempt_is_about": true,
+        });
+        let paused = serde_json::json!({ "pending": 7, "pauses": pause });
+        let mut webhooks = vec![webhook("crm", &failing), webhook("billing-2", &paused)];
+        webhooks.extend((0..98).map(|number| webhook(&format!("quiet-{number}"), &serde_json::json!({}))));
+        let census = Census { webhooks_total: 12_000, webhooks_failing: 1, webhooks_paused: 1, pending_failing: 1204, pending_paused: 7 };
+        Status { webhooks, census, pending: 1211, oldest_due_age_ms: 4000, ..healthy() }
+    }
+
+    #[test]
+    fn what_is_stuck_and_why_and_what_to_type_fit_into_80_by_24_whatever_there_is() {
+        let screen = Screen { width: Some(80), height: Some(24), ..PIPE };
+        let text = render_status(&troubled(), &screen);
+        insta::assert_snapshot!(text, @"
+        hookwheel 0.1.0, process 4242, up 3 h
+          accepted       70 events (1 repeated) since then, 135 deliveries
+          ended          120 delivered, 0 dropped, 3 cancelled; 124 attempts
+          pending        1211, 3 in flight, next due in 96 s, the oldest due for 4 s
+          failing        1 of 12000 webhooks (1204 pending); 1 paused (7 pending)
+          disk           /var/lib/hookwheel: 64.00 MiB in 1 segment, 12.00 GiB free
+          memory         24.00 MiB
+          configuration  webhooks.toml, read 5 min ago; reloaded by alice (uid 1000),
+                         2 changes
+
+        WEBHOOK      PENDING    DROPPED    NEXT TRY  STATE
+        crm             1204         12    ~in 96 s  failing for 3 h
+            the receiver answered 500 Internal Server Error␛[2J, where success is 200
+        billing-2          7          0           -  paused for 2 h
+            paused by hand, since 2026-11-23T08:00:00.000Z, by alice (uid 1000)
+        quiet-0            0          0           -  ok
+        quiet-1            0          0           -  ok
+        quiet-2            0          0           -  ok
+        11995 more: `hookwheel top` looks through them, `hookwheel webhooks list` lists…
+
+        `hookwheel deliveries list --webhook crm` says what waits and why
+        `hookwheel webhooks resume billing-2` sends again
+        `hookwheel deliveries retry --webhook crm` tries again what was dropped
+        ");
+        let mut worse = troubled();
+        worse.webhooks = vec![worse.webhooks[0].clone(); 100];
+        for (width, height) in [(80, 24), (80, 50), (200, 24)] {
+            let screen = Screen { width: Some(width), height: Some(height), ..PIPE };
+            let text = render_status(&worse, &screen);
+            assert!(text.lines().count() < usize::from(height), "{height}: {text}");
+            assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{width}: {text}");
+        }
     }
 
     #[test]
@@ -301,21 +362,22 @@ mod tests {
         status.store.warnings = vec!["facts 12 to 14 are missing from the journal".into()];
         status.configuration.last_reload_successful = false;
         status.configuration.last_error = Some("webhooks.toml:3:1: unknown key `tittle`".into());
+        status.configuration.last_reload = Some(LastReload { at: ago(60), by: "SIGHUP".into(), changes: None });
         status.webhooks.clear();
         let (full_since, free_bytes) = (Some(ago(240)), Some(9 << 20));
         status.store.disk = DiskStatus { free_bytes, needed_bytes: 208 << 20, full_since, ..DiskStatus::default() };
         insta::assert_snapshot!(render_status(&status, &PIPE), @"
         hookwheel 0.1.0, process 4242, up 3 h, ending: no new events, attempts in flight are waited for
-          configuration  webhooks.toml, as read 5 min ago; the last reload failed
-          store          /var/lib/hookwheel: 64.00 MiB, 1 segment, 260 facts
-          queue          12 pending, 3 in flight, next due in 96 s, the oldest due for 4 s
-          since start    70 events accepted (1 repeated), 135 deliveries: 120 delivered, 0 dropped, 3 cancelled; 124 attempts
-
+          accepted       70 events (1 repeated) since then, 135 deliveries
+          ended          120 delivered, 0 dropped, 3 cancelled; 124 attempts
+          pending        12, 3 in flight, next due in 96 s, the oldest due for 4 s
+          disk           /var/lib/hookwheel: 64.00 MiB in 1 segment, 9.00 MiB free
+          memory         24.00 MiB
+          configuration  webhooks.toml, read 5 min ago; a reload 60 s ago by SIGHUP failed
         ! since 4 min ago: the disk of /var/lib/hookwheel is full (9 MiB free, 208 MiB needed): events are refused, what was accepted is delivered; free some space, and it goes on by itself
-
-        ! webhooks.toml:3:1: unknown key `tittle`
-
+        ! webhooks.toml:3:1: unknown key `tittle`; `hookwheel check` says so, too, and needs no daemon
         ! facts 12 to 14 are missing from the journal
+        1 more: `hookwheel top` looks through them, `hookwheel webhooks list` lists all
         ");
     }
 

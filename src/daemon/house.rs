@@ -27,7 +27,7 @@ use crate::model::report::{
     RotateRequest, SecretRotated, Sending, Status, StatusQuery, StoreStatus, TestReport, TestRequest, TokenIssued, TokenRevoked,
     TokenSummary, Top, TopQuery, TopSort, WatchFilter, WebhookDetail, WebhookPage, WebhookQuery, WebhookRemoved, WebhookSummary,
 };
-use crate::model::{Address, Definition, DeliveryId, EventId, EventTypeName, NewEvent, Project, Remark, Webhook, WebhookId, WebhookNumber};
+use crate::model::{Address, Definition, DeliveryId, EventId, EventTypeName, NewEvent, Project, Remark, Webhook, WebhookId};
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::metrics;
 use crate::server::sandbox::Sandboxes;
