@@ -68,7 +68,7 @@ fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, Toned)> {
     let repeated = if duplicates == 0 { String::new() } else { format!(" ({duplicates} repeated)") };
     let deliveries = counted(deliveries, "delivery", "deliveries");
     let mut facts = vec![
-        ("accepted", uncoloured(format!("{}{repeated} since then, {deliveries}", counted(accepted, "event", "events")))),
+        ("accepted", uncoloured(format!("{}{repeated} since the start, {deliveries}", counted(accepted, "event", "events")))),
         (
             "ended",
             uncoloured(format!(
@@ -217,7 +217,7 @@ fn advice(status: &Status) -> Vec<String> {
         .find(|webhook| webhook.pauses.iter().any(by_hand))
         .map(|webhook| format!("`hookwheel webhooks resume {}` sends again", webhook.id));
     let dropped = all().find(|webhook| webhook.dropped > 0);
-    let dropped = dropped.map(|webhook| format!("`hookwheel deliveries retry --webhook {}` tries again what was dropped", webhook.id));
+    let dropped = dropped.map(|webhook| format!("`hookwheel deliveries retry --webhook {}` tries again what is still dropped", webhook.id));
     let lines = failing.into_iter().chain(paused).chain(dropped).collect::<Vec<_>>();
     if lines.is_empty() { lines } else { [vec![String::new()], lines].concat() }
 }
@@ -290,7 +290,7 @@ mod tests {
     fn a_healthy_daemon_fits_on_one_screen() {
         insta::assert_snapshot!(render_status(&healthy(), &PIPE), @"
         hookwheel 0.1.0, process 4242, up 3 h
-          accepted       70 events (1 repeated) since then, 135 deliveries
+          accepted       70 events (1 repeated) since the start, 135 deliveries
           ended          120 delivered, 0 dropped, 3 cancelled; 124 attempts
           pending        12, 3 in flight, next due in 96 s
           disk           /var/lib/hookwheel: 64.00 MiB in 1 segment, 12.00 GiB free
@@ -321,7 +321,7 @@ mod tests {
         let text = render_status(&troubled(), &screen);
         insta::assert_snapshot!(text, @"
         hookwheel 0.1.0, process 4242, up 3 h
-          accepted       70 events (1 repeated) since then, 135 deliveries
+          accepted       70 events (1 repeated) since the start, 135 deliveries
           ended          120 delivered, 0 dropped, 3 cancelled; 124 attempts
           pending        1211, 3 in flight, next due in 96 s, the oldest due for 4 s
           failing        1 of 12000 webhooks (1204 pending); 1 paused (7 pending)
@@ -342,7 +342,7 @@ mod tests {
 
         `hookwheel deliveries list --webhook crm` says what waits and why
         `hookwheel webhooks resume billing-2` sends again
-        `hookwheel deliveries retry --webhook crm` tries again what was dropped
+        `hookwheel deliveries retry --webhook crm` tries again what is still dropped
         ");
         let mut worse = troubled();
         worse.webhooks = vec![worse.webhooks[0].clone(); 100];
@@ -368,7 +368,7 @@ mod tests {
         status.store.disk = DiskStatus { free_bytes, needed_bytes: 208 << 20, full_since, ..DiskStatus::default() };
         insta::assert_snapshot!(render_status(&status, &PIPE), @"
         hookwheel 0.1.0, process 4242, up 3 h, ending: no new events, attempts in flight are waited for
-          accepted       70 events (1 repeated) since then, 135 deliveries
+          accepted       70 events (1 repeated) since the start, 135 deliveries
           ended          120 delivered, 0 dropped, 3 cancelled; 124 attempts
           pending        12, 3 in flight, next due in 96 s, the oldest due for 4 s
           disk           /var/lib/hookwheel: 64.00 MiB in 1 segment, 9.00 MiB free

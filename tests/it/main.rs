@@ -29,4 +29,5 @@ mod retention;
 mod rooms;
 mod sandbox;
 mod syscalls;
+mod top;
 mod webhooks;
