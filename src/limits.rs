@@ -83,6 +83,18 @@ pub const PAGE_MAX: usize = 500;
 pub const PAGE_ROWS_MAX: usize = 20_000;
 /// Attempts of a timeline that are shown.
 pub const TIMELINE_MAX: usize = 1000;
+/// How the attempts of a webhook went lately is counted in slices of so much time …
+pub const RECENT_SLICE_MS: u64 = 60_000;
+/// … of which so many count, the present one included.
+pub const RECENT_SLICES: u32 = 5;
+/// Entries of the wheel that are looked at to say when the next attempt of each webhook starts.
+pub const OUTLOOK_ENTRIES_MAX: usize = 32_768;
+/// Lanes that are looked at in one go by whoever wants to see the foremost of all: the engine does something else in between.
+pub const RANKED_LANES_MAX: usize = 8192;
+/// Webhooks that `GET /v1/top` tells of, unless fewer or more are asked for.
+pub const TOP_DEFAULT: usize = 20;
+/// Webhooks that `GET /v1/top` tells of at most.
+pub const TOP_MAX: usize = 500;
 /// Due entries (or moved ones) that the engine handles in one call.
 pub const DUE_PER_CALL_MAX: usize = 1024;
 /// Depth of the engine's inbox: every permit that lets somebody speak to it, with its answer, and a tick.

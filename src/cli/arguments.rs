@@ -14,6 +14,7 @@ use super::demo::Demo;
 use super::events::list;
 use super::operations::{Backup, Restore, Verify};
 use super::sandbox::Sandbox;
+use super::top::TopArguments;
 use super::webhooks::arguments::Webhooks;
 use crate::model::{DeliveryId, EventId, EventTypeName, Moment, Project, Selector, WebhookId};
 
@@ -34,6 +35,7 @@ Examples:
   hookwheel serve                    run the daemon
   hookwheel emit email.status.bounced --project shop.example.com --data '{\"email\":\"user@example.com\"}'
   hookwheel status                   how is it doing?
+  hookwheel top                      and now, and now?
 
 Exit codes: 0 done, 1 refused or failed, 2 usage, 69 daemon not reachable, 78 bad configuration.")]
 pub(super) struct Arguments {
@@ -86,8 +88,12 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  hookwheel catalog --json")]
     Catalog,
     /// Show how the daemon is doing, on one screen
-    #[command(after_help = "Example:\n  hookwheel status --socket /run/hookwheel/admin.sock")]
+    ///
+    /// What fails and why comes first, with what to type next; with --json all webhooks are told of.
+    #[command(after_help = "Examples:\n  hookwheel status\n  hookwheel status --socket /run/hookwheel/admin.sock --json")]
     Status,
+    /// Watch how the webhooks fare, live: sort, pause, resume, open a delivery
+    Top(TopArguments),
     /// List, show, add, edit, remove, try, pause and resume webhooks
     #[command(subcommand, after_help = "Example:\n  hookwheel webhooks list")]
     Webhooks(Webhooks),
@@ -305,7 +311,7 @@ mod tests {
                 assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
             }
         });
-        assert_eq!(commands, 54);
+        assert_eq!(commands, 55);
     }
 
     #[test]

@@ -89,7 +89,7 @@ mod tests {
     fn every_command_gets_a_page_of_its_own() {
         let directory = tempfile::tempdir().unwrap();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let screen = super::super::screen::Screen { now: crate::time::UnixMillis(0), colour: false, width: None };
+        let screen = super::super::screen::Screen { now: crate::time::UnixMillis(0), colour: false, width: None, height: None };
         let mut output = Output { stdout: &mut stdout, stderr: &mut stderr, screen, json: false };
         man(Some(directory.path()), &mut output).unwrap();
         for name in ["hookwheel.1", "hookwheel-emit.1", "hookwheel-deliveries-list.1"] {

@@ -20,6 +20,7 @@ mod sandbox;
 mod screen;
 mod status;
 mod text;
+mod top;
 mod webhooks;
 
 use std::ffi::OsString;
@@ -138,7 +139,8 @@ impl Screen {
         let colour = terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         // A terminal that says it has no columns does not know.
         let width = comfy_table::Table::new().width().filter(|width| *width > 0);
-        Self { now: wall_now(), colour, width }
+        let height = ratatui_crossterm::crossterm::terminal::size().ok().map(|(_, lines)| lines).filter(|lines| terminal && *lines > 0);
+        Self { now: wall_now(), colour, width, height }
     }
 }
 
@@ -222,6 +224,7 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
         }
         Command::Catalog => events::catalog(&daemon()?, output),
         Command::Status => status::status(&daemon()?, output),
+        Command::Top(arguments) => top::top(arguments, daemon()?, output),
         Command::Webhooks(command) => webhooks::webhooks(command, &daemon()?, output),
         Command::Deliveries(Deliveries::List(list)) => deliveries::list(list, &daemon()?, output),
         Command::Deliveries(Deliveries::Show { id }) => deliveries::show(*id, &daemon()?, output),

@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Table};
 
-use super::text::plain;
+use super::text::{plain, shortened};
 use crate::time::UnixMillis;
 
 /// What a rendering needs to know of where it will be seen.
@@ -14,6 +14,8 @@ pub(super) struct Screen {
     pub(super) colour: bool,
     /// Columns of the terminal; without one, nothing is wrapped.
     pub(super) width: Option<u16>,
+    /// Lines of the terminal, where there is one.
+    pub(super) height: Option<u16>,
 }
 
 /// What a colour says.
@@ -60,6 +62,22 @@ impl Screen {
             Some((_, colour)) => format!("\u{1b}[{colour}m{}\u{1b}[0m", plain(text)),
             None => plain(text).into_owned(),
         }
+    }
+
+    /// `text` in its colour on one line of the screen, cut where it does not fit.
+    pub(super) fn clipped(&self, tone: Tone, text: &str) -> String {
+        let text = plain(text);
+        let text = match self.width.map(usize::from) {
+            Some(width) if text.chars().count() > width => shortened(&text, width.saturating_sub(1)),
+            _ => text,
+        };
+        self.paint(tone, text.trim_end()) + "\n"
+    }
+
+    /// A sentence that is not to be overlooked, on as many lines as it takes.
+    pub(super) fn warning(&self, tone: Tone, text: &str) -> String {
+        let lines = text.lines().enumerate().map(|(index, line)| self.quoted(if index == 0 { "! " } else { "  " }, line));
+        lines.collect::<String>().lines().map(|line| self.paint(tone, line) + "\n").collect()
     }
 
     /// Aligned columns without lines. The columns `whole` are never broken over lines: ids are there to be copied.
@@ -124,7 +142,7 @@ impl Screen {
 }
 
 #[cfg(test)]
-pub(super) const PIPE: Screen = Screen { now: UnixMillis(1_795_428_000_000), colour: false, width: None };
+pub(super) const PIPE: Screen = Screen { now: UnixMillis(1_795_428_000_000), colour: false, width: None, height: None };
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,8 @@ use super::controls;
 use super::lists::Lists;
 use super::operations::Jobs;
 use super::registry::Registry;
-use super::webhooks::{self, LaneReport};
+use super::top;
+use super::webhooks;
 use super::wheelhouse::{Inbox, Message};
 use crate::config::{Config, Environment};
 use crate::dispatch::Dispatcher;
@@ -23,11 +24,12 @@ use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
     BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, ConfigReport, ConfigurationStatus, DeliveryDetail, DeliveryFilter,
     DeliveryNewsPage, DeliveryPage, DiskStatus, EventDetail, EventFilter, EventPage, ExplainedWebhook, Explanation, NewToken, ReloadReport,
-    RotateRequest, SecretRotated, Sending, Status, StoreStatus, TestReport, TestRequest, TokenIssued, TokenRevoked, TokenSummary,
-    WatchFilter, WebhookDetail, WebhookPage, WebhookQuery, WebhookRemoved, WebhookSummary,
+    RotateRequest, SecretRotated, Sending, Status, StatusQuery, StoreStatus, TestReport, TestRequest, TokenIssued, TokenRevoked,
+    TokenSummary, Top, TopQuery, TopSort, WatchFilter, WebhookDetail, WebhookPage, WebhookQuery, WebhookRemoved, WebhookSummary,
 };
-use crate::model::{Address, Definition, DeliveryId, EventId, EventTypeName, NewEvent, Project, Remark, Webhook, WebhookId, WebhookNumber};
+use crate::model::{Address, Definition, DeliveryId, EventId, EventTypeName, NewEvent, Project, Remark, Webhook, WebhookId};
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
+use crate::server::metrics;
 use crate::server::sandbox::Sandboxes;
 use crate::store::blacklist::Blacklist;
 use crate::store::carry::{Carry, Load};
@@ -99,12 +101,6 @@ pub(super) struct Rooms {
     pub(super) draining: AtomicBool,
 }
 
-/// What the engine says about itself.
-struct EngineReport {
-    status: Status,
-    lanes: Vec<(WebhookNumber, LaneReport)>,
-}
-
 impl House {
     /// The configuration in force.
     pub(super) fn config(&self) -> Arc<Config> {
@@ -124,6 +120,11 @@ impl House {
         let (answer, answered) = oneshot::channel();
         let question = Box::new(move |engine: &Engine, writer: &WriterStatus, now| drop(answer.send(question(engine, writer, now))));
         self.operate(|permit| Message::Ask { question, permit }, answered).await
+    }
+
+    /// Whether the daemon is ending.
+    pub(super) fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
     }
 
     /// How the store stands with its disk.
@@ -202,23 +203,21 @@ impl House {
         Ok(())
     }
 
-    async fn engine_report(&self) -> Result<EngineReport, Refusal> {
-        self.ask(|engine, writer, now| {
-            let status = Status {
-                counters: engine.counters(),
-                pending: engine.pending().len() as u64,
-                in_flight: u64::from(engine.in_flight()),
-                oldest_due_age_ms: engine.oldest_due_age_ms(now),
-                next_due: engine.next_due(),
-                store: StoreStatus {
-                    last_sequence: writer.last_sequence,
-                    view_lag: writer.view_lag as u64,
-                    segments: u64::from(writer.segment),
-                    ..StoreStatus::default()
-                },
-                ..Status::default()
-            };
-            EngineReport { status, lanes: engine.lanes().iter().map(|(number, lane)| (number, LaneReport::of(lane))).collect() }
+    /// What the engine says about itself.
+    async fn engine_report(&self) -> Result<Status, Refusal> {
+        self.ask(|engine, writer, now| Status {
+            counters: engine.counters(),
+            pending: engine.pending().len() as u64,
+            in_flight: u64::from(engine.in_flight()),
+            oldest_due_age_ms: engine.oldest_due_age_ms(now),
+            next_due: engine.next_due(),
+            store: StoreStatus {
+                last_sequence: writer.last_sequence,
+                view_lag: writer.view_lag as u64,
+                segments: u64::from(writer.segment),
+                ..StoreStatus::default()
+            },
+            ..Status::default()
         })
         .await
     }
@@ -236,7 +235,7 @@ impl Hallway for House {
     }
 
     fn not_ready(&self) -> Option<String> {
-        if self.0.draining.load(Ordering::Relaxed) {
+        if self.is_draining() {
             return Some("the daemon is ending".to_owned());
         }
         self.disk().full_since.and_then(|_| self.disk_trouble())
@@ -246,12 +245,13 @@ impl Hallway for House {
         super::publications::publish(self, events).await
     }
 
-    async fn status(&self) -> Result<Status, Refusal> {
-        let EngineReport { mut status, lanes } = self.engine_report().await?;
+    async fn status(&self, query: StatusQuery) -> Result<Status, Refusal> {
+        let mut status = self.engine_report().await?;
         status.version = env!("CARGO_PKG_VERSION").to_owned();
         status.pid = std::process::id();
         status.started = self.0.started;
-        status.draining = self.0.draining.load(Ordering::Relaxed);
+        status.draining = self.is_draining();
+        status.resident_bytes = metrics::resident_bytes();
         status.store.data_dir = self.0.data_dir.display().to_string();
         status.store.warnings.clone_from(&self.0.warnings);
         status.configuration = self.0.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -260,9 +260,13 @@ impl Hallway for House {
         (status.store.segments, status.store.size_bytes) = sizes.unwrap_or_default();
         status.store.disk = self.disk();
         status.paused = self.registry().sending().cloned();
-        status.webhooks = webhooks::summaries(self, lanes);
-        status.webhooks.sort_by_key(|webhook| (webhook.trouble.is_none() && webhook.pauses.is_empty(), std::cmp::Reverse(webhook.pending)));
+        let foremost = top::foremost(self, TopSort::Trouble, false, query.webhooks.unwrap_or(usize::MAX)).await?;
+        (status.webhooks, status.census) = (foremost.webhooks, foremost.census);
         Ok(status)
+    }
+
+    async fn top(&self, query: TopQuery) -> Result<Top, Refusal> {
+        top::top(self, query).await
     }
 
     async fn webhooks(&self, query: WebhookQuery) -> Result<WebhookPage, Refusal> {

@@ -10,7 +10,7 @@ use super::wheelhouse::Message;
 use crate::config::Config;
 use crate::dispatch::DispatchSettings;
 use crate::engine::{Configuration, Input};
-use crate::model::report::ReloadReport;
+use crate::model::report::{LastReload, ReloadReport};
 use crate::model::{Secret, Token};
 use crate::server::hallway::{DoorSettings, Refusal};
 use crate::store::fact::{Fact, WebhookState};
@@ -27,14 +27,14 @@ pub(super) async fn reload(house: &House, dry_run: bool, by: &str) -> Result<Rel
     let loaded = tokio::task::spawn_blocking(move || Config::load(&path, &environment)).await;
     let config = match loaded.map_err(|_| Refusal::Unavailable { detail: "reading the configuration failed".into() })? {
         Ok(config) => config,
-        Err(mistakes) => return Ok(refused(house, dry_run, mistakes.to_string().lines().map(str::to_owned).collect())),
+        Err(mistakes) => return Ok(refused(house, dry_run, by, mistakes.to_string().lines().map(str::to_owned).collect())),
     };
     let now = house.0.clock.now();
     let mut plan = house.registry().plan(&config, now, fresh_secret).map_err(|detail| Refusal::Unavailable { detail })?;
     plan.registry.configured_at(now);
     let unusable = plan.unusable();
     if !unusable.is_empty() {
-        return Ok(refused(house, dry_run, unusable));
+        return Ok(refused(house, dry_run, by, unusable));
     }
     let mut changes = words(house, &plan).await?;
     changes.extend(settings_changes(&old, &config, &house.0.started_with));
@@ -47,6 +47,8 @@ pub(super) async fn reload(house: &House, dry_run: bool, by: &str) -> Result<Rel
         house.commit(facts).await?;
     }
     put_in_force(house, config, plan.registry);
+    let last = LastReload { at: wall_now(), by: by.to_owned(), changes: Some(report.changes.len() as u64) };
+    house.0.configuration.lock().unwrap_or_else(PoisonError::into_inner).last_reload = Some(last);
     tracing::info!(by, changes = report.changes.len(), "the configuration was reloaded");
     for change in &report.changes {
         tracing::info!("{change}");
@@ -54,11 +56,12 @@ pub(super) async fn reload(house: &House, dry_run: bool, by: &str) -> Result<Rel
     Ok(report)
 }
 
-fn refused(house: &House, dry_run: bool, errors: Vec<String>) -> ReloadReport {
+fn refused(house: &House, dry_run: bool, by: &str, errors: Vec<String>) -> ReloadReport {
     if !dry_run {
         let mut status = house.0.configuration.lock().unwrap_or_else(PoisonError::into_inner);
         status.last_reload_successful = false;
         status.last_error = Some(errors.join("\n"));
+        status.last_reload = Some(LastReload { at: wall_now(), by: by.to_owned(), changes: None });
         for error in &errors {
             tracing::error!("{error}");
         }

@@ -160,6 +160,7 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
         loaded: wall_now(),
         last_reload_successful: mistakes.is_none(),
         last_error: mistakes.map(|mistakes| mistakes.to_string()),
+        last_reload: None,
     };
     let config = Arc::new(config);
     House(Arc::new(Rooms {

@@ -13,7 +13,10 @@ use std::sync::Arc;
 
 use super::list::List;
 use super::pending::{NodeNumber, Pending, Place};
+use super::recent::Recent;
+use super::tally::Tally;
 use crate::limits;
+use crate::model::report::RecentAttempts;
 use crate::model::{OutcomeClass, Rate, Webhook, WebhookNumber};
 use crate::time::UnixMillis;
 
@@ -36,6 +39,8 @@ pub struct Lane {
     pub in_flight: u32,
     /// What was counted since the start.
     pub tally: Tally,
+    /// How its attempts went lately; nothing while there were none.
+    recent: Option<Box<Recent>>,
     window: u32,
     /// Until then the endpoint is left alone.
     rests_until: UnixMillis,
@@ -47,19 +52,6 @@ pub struct Lane {
     head_waits: bool,
     /// It became ordered, or got something older, while attempts were under way: it sends nothing until they are back.
     comes_to_order: bool,
-}
-
-/// What a lane counted since the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Deliveries delivered.
-    pub delivered: u64,
-    /// Deliveries dropped.
-    pub dropped: u64,
-    /// Attempts that failed.
-    pub failed_attempts: u64,
-    /// The last failure in words, when nothing succeeded since.
-    pub trouble: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,6 +85,19 @@ impl Lane {
     #[must_use]
     pub fn oldest_due(&self, pending: &Pending) -> Option<UnixMillis> {
         self.queue.iter(pending).next().map(|node| pending.due(node))
+    }
+
+    /// How its attempts went lately.
+    #[must_use]
+    pub fn recent(&self, now: UnixMillis) -> RecentAttempts {
+        self.recent.as_ref().map_or_else(RecentAttempts::default, |recent| recent.told(now))
+    }
+
+    /// When the next of what stands in its queue may be sent; none when nothing does, or when an ordered lane waits for its head.
+    #[must_use]
+    pub fn next_turn(&self, now: UnixMillis) -> Option<UnixMillis> {
+        let waits = self.queue.is_empty() || self.head_waits;
+        (!waits).then(|| now.max(self.rests_until).max(self.throttled_until.unwrap_or_default()))
     }
 
     /// Until when the endpoint is left alone, because it could not be reached.
@@ -180,6 +185,8 @@ pub struct Lanes {
     ring: VecDeque<WebhookNumber>,
     throttled: BTreeSet<(UnixMillis, WebhookNumber)>,
     knocks: Knocks,
+    /// The lane that is looked at next for counts that are too old.
+    looked_after: usize,
 }
 
 /// What to do with an entry that its lane gave back.
@@ -351,14 +358,25 @@ impl Lanes {
         None
     }
 
-    /// Notes that an attempt ended.
-    pub fn attempt_ended(&mut self, number: WebhookNumber, class: OutcomeClass, now: UnixMillis) {
+    /// Notes that an attempt ended, which took so many microseconds.
+    pub fn attempt_ended(&mut self, number: WebhookNumber, class: OutcomeClass, took_us: u32, now: UnixMillis) {
         let mut knocks = std::mem::take(&mut self.knocks);
         let lane = self.lane_mut(number);
         lane.in_flight = lane.in_flight.saturating_sub(1);
         lane.note_outcome(class, &mut knocks, now);
+        lane.recent.get_or_insert_default().note(now, took_us, class != OutcomeClass::Success);
         self.knocks = knocks;
         self.enroll(number);
+        self.look_after_next(now);
+    }
+
+    /// Each attempt looks after one lane, turn by turn, so that counts which nobody asks for any more do not stay.
+    fn look_after_next(&mut self, now: UnixMillis) {
+        self.looked_after = (self.looked_after + 1) % self.lanes.len().max(1);
+        let Some(lane) = self.lanes.get_mut(self.looked_after).and_then(Option::as_deref_mut) else { return };
+        if lane.recent.as_ref().is_some_and(|recent| recent.is_over(now)) {
+            lane.recent = None;
+        }
     }
 
     /// Whether a lane is paused by what is written down; deliveries go on queueing.

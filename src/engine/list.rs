@@ -70,8 +70,13 @@ impl List {
 
     /// The live entries in it, in order.
     pub fn iter(self, pending: &Pending) -> impl Iterator<Item = NodeNumber> {
+        self.nodes(pending).filter(|node| !pending.is_dead(*node))
+    }
+
+    /// The entries in it, dead or alive, in order: for whoever may look at so many and no more.
+    pub fn nodes(self, pending: &Pending) -> impl Iterator<Item = NodeNumber> {
         let step = |node: NodeNumber| (node != NONE).then_some(node);
-        std::iter::successors(step(self.head), move |node| step(pending.link(*node))).filter(|node| !pending.is_dead(*node))
+        std::iter::successors(step(self.head), move |node| step(pending.link(*node)))
     }
 
     /// The first live entry; dead ones before it are freed.

@@ -17,8 +17,11 @@ mod exchange;
 pub mod lanes;
 pub mod list;
 pub mod matching;
+pub mod outlook;
 pub mod pending;
+pub mod recent;
 pub mod retry;
+pub mod tally;
 pub mod wheel;
 mod wishes;
 
@@ -318,7 +321,7 @@ impl Engine {
         for number in settled.overflowed {
             let tally = &mut self.lanes.lane_mut(number).tally;
             tally.dropped += 1;
-            tally.trouble = Some("the queue of this webhook is full".into());
+            tally.failed("the queue of this webhook is full".into(), now);
         }
         for webhook in settled.deliveries {
             let entry = Entry { key: DeliveryKey { sequence, webhook }, body, due: settled.accepted, attempts: 0, round: 1 };
@@ -348,11 +351,11 @@ impl Engine {
             // A lane that sent something has a webhook for good; this arm only keeps the delivery.
             None => Next::RetryAt(now.plus_ms(limits::WAKEUP_MAX_MS)),
         };
-        let (class, sentence) = (outcome.class, outcome.sentence.clone());
+        let (class, sentence, took_us) = (outcome.class, outcome.sentence.clone(), outcome.phases.total_us);
         let attempt = Attempt { round, number, due, finished: now, outcome, next };
         effects.push(Effect::RecordAttempt(AttemptRecord { key, body, attempt }));
-        self.tally(key.webhook, class, sentence, next);
-        self.lanes.attempt_ended(key.webhook, class, now);
+        self.tally(key.webhook, class, sentence, next, now);
+        self.lanes.attempt_ended(key.webhook, class, took_us, now);
         if class == OutcomeClass::Gone && self.lanes.set_gone(key.webhook) {
             effects.push(Effect::PauseWebhook { webhook: key.webhook, reason: PauseReason::Gone });
         }
@@ -385,13 +388,13 @@ impl Engine {
         }
     }
 
-    fn tally(&mut self, webhook: WebhookNumber, class: OutcomeClass, sentence: String, next: Next) {
+    fn tally(&mut self, webhook: WebhookNumber, class: OutcomeClass, sentence: String, next: Next, now: UnixMillis) {
         let tally = &mut self.lanes.lane_mut(webhook).tally;
         if class == OutcomeClass::Success {
-            tally.trouble = None;
+            tally.succeeded();
         } else {
             tally.failed_attempts += 1;
-            tally.trouble = Some(sentence);
+            tally.failed(sentence, now);
         }
         match next {
             Next::RetryAt(_) => {}

@@ -76,6 +76,27 @@ impl Wheel {
         dues.into_iter().map(|node| pending.due(node)).min()
     }
 
+    /// Shows what comes next, slot by slot, of `budget` entries at most, dead ones included. Of what is due before the moment that is given back nothing was left out; none when nothing was
+    /// left out at all. Within a slot there is no order.
+    pub fn soonest(&self, pending: &Pending, budget: usize, mut show: impl FnMut(NodeNumber)) -> Option<UnixMillis> {
+        let mut left = budget;
+        let moving = self.moving.into_iter();
+        let occupied = (0..LEVELS).flat_map(|level| (0..SLOTS).map(move |slot| (level, slot)));
+        let occupied = occupied.filter(|(level, slot)| self.levels[*level].occupied & (1 << slot) != 0);
+        for (level, slot) in moving.chain(occupied.filter(|place| Some(*place) != self.moving)) {
+            for node in self.levels[level].slots[slot].nodes(pending) {
+                if left == 0 {
+                    return Some(UnixMillis(self.slot_start(level, slot)));
+                }
+                left -= 1;
+                if !pending.is_dead(node) {
+                    show(node);
+                }
+            }
+        }
+        None
+    }
+
     /// Moves on to `now` and yields what came due, oldest first, loose; stops early after `budget` entries, yielded or moved.
     /// True when it stopped early, so that it wants to be called again at once.
     pub fn advance(
@@ -291,6 +312,15 @@ mod tests {
                     let earliest = wheel.earliest_due(&pending);
                     prop_assert!(earliest.is_none() || earliest <= Some(UnixMillis(*due)));
                 }
+                let mut shown = Vec::new();
+                prop_assert_eq!(wheel.soonest(&pending, usize::MAX, |node| shown.push(pending.due(node).0)), None);
+                shown.sort_unstable();
+                prop_assert_eq!(&shown, &model.keys().map(|(due, _)| *due).collect::<Vec<_>>());
+                shown.clear();
+                let until = wheel.soonest(&pending, 3, |node| shown.push(pending.due(node).0));
+                prop_assert!(shown.len() <= 3);
+                let before = model.keys().filter(|(due, _)| until.is_none_or(|until| *due < until.0));
+                prop_assert!(before.into_iter().all(|(due, _)| shown.contains(due)), "{:?} {:?}", until, shown);
             }
         }
     }

@@ -5,6 +5,7 @@ mod bulk;
 mod controls;
 mod history;
 mod operations;
+mod top;
 mod webhook;
 
 use schemars::JsonSchema;
@@ -17,6 +18,7 @@ pub use self::history::{
 pub use self::operations::{BackupReport, Damage, MissingFacts, Progress, RestoreReport, Tell, VerifyReport};
 
 pub use self::controls::{ConfigReport, ConfigValue, NewToken, Sending, TokenIssued, TokenRevoked, TokenSummary};
+pub use self::top::{Census, RecentAttempts, StatusQuery, Top, TopQuery, TopSort, WebhookActivity};
 pub use self::webhook::{
     ReceivedResponse, RotateRequest, SecretRotated, SentRequest, TestReport, TestRequest, WebhookDetail, WebhookPage, WebhookQuery,
     WebhookRemoved, WebhookSettings, WebhookSummary,
@@ -25,7 +27,7 @@ use super::{Address, DeliveryId, DeliveryState, EventId, EventTypeName, Moment, 
 use crate::time::UnixMillis;
 
 /// One screen about the daemon: `GET /v1/status`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
@@ -48,12 +50,18 @@ pub struct Status {
     pub oldest_due_age_ms: u64,
     /// When the next waiting delivery is due.
     pub next_due: Option<UnixMillis>,
+    /// Bytes of memory that the process occupies (its resident set); none where the system does not say.
+    #[serde(default)]
+    pub resident_bytes: Option<u64>,
     /// What is on disk.
     pub store: StoreStatus,
     /// The configuration in force.
     pub configuration: ConfigurationStatus,
-    /// Every webhook, the most troubled first.
-    pub webhooks: Vec<WebhookSummary>,
+    /// How many webhooks there are, and how they fare.
+    #[serde(flatten)]
+    pub census: Census,
+    /// The webhooks, the most troubled first: all of them, unless fewer were asked for.
+    pub webhooks: Vec<WebhookActivity>,
 }
 
 /// Counters since the daemon started.
@@ -142,6 +150,20 @@ pub struct ConfigurationStatus {
     pub last_reload_successful: bool,
     /// What was wrong with it.
     pub last_error: Option<String>,
+    /// The last reload, successful or not; none since the start.
+    #[serde(default)]
+    pub last_reload: Option<LastReload>,
+}
+
+/// When the configuration was last read again, or tried to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastReload {
+    /// When.
+    pub at: UnixMillis,
+    /// Who wanted it: somebody at the admin socket, or `SIGHUP`.
+    pub by: String,
+    /// How many things it changed; none when it was not successful.
+    pub changes: Option<u64>,
 }
 
 /// A delivery in a list: `GET /v1/deliveries`. Of an event that is no longer kept its id is not known, and the rest only from the history.

@@ -12,7 +12,7 @@ use super::peer::Peer;
 use super::problem::Problem;
 use crate::model::report::{
     DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage, EventDetail, EventFilter, EventPage, Explanation, ReloadReport, Status,
-    WatchFilter,
+    StatusQuery, Top, TopQuery, WatchFilter,
 };
 use crate::model::{DeliveryId, EventId, EventType, EventTypeName, Project};
 
@@ -46,6 +46,11 @@ struct ReloadQuery {
 pub(super) fn routes<H: Hallway>() -> Api<H> {
     Api::new()
         .get("/v1/status", status::<H>, About::new("status", "One screen about the daemon."))
+        .get(
+            "/v1/top",
+            top::<H>,
+            About::new("top", "The webhooks that come first in some order, how each fared in the last minutes, and its next attempt."),
+        )
         .get(
             "/v1/deliveries",
             deliveries::<H>,
@@ -85,8 +90,12 @@ pub(super) fn routes<H: Hallway>() -> Api<H> {
         .merge(super::deliveries::routes::<H>())
 }
 
-async fn status<H: Hallway>(State(hallway): State<H>) -> Result<Json<Status>, Problem> {
-    Ok(Json(hallway.status().await?))
+async fn status<H: Hallway>(State(hallway): State<H>, Asked(query): Asked<StatusQuery>) -> Result<Json<Status>, Problem> {
+    Ok(Json(hallway.status(query).await?))
+}
+
+async fn top<H: Hallway>(State(hallway): State<H>, Asked(query): Asked<TopQuery>) -> Result<Json<Top>, Problem> {
+    Ok(Json(hallway.top(query).await?))
 }
 
 async fn deliveries<H: Hallway>(State(hallway): State<H>, Asked(filter): Asked<DeliveryFilter>) -> Result<Json<DeliveryPage>, Problem> {

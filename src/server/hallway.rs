@@ -7,8 +7,8 @@ use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
     BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, ConfigReport, DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage,
     EventDetail, EventFilter, EventPage, Explanation, NewToken, PublishedEvent, ReloadReport, RotateRequest, SecretRotated, Sending,
-    Status, TestReport, TestRequest, TokenIssued, TokenRevoked, TokenSummary, WatchFilter, WebhookDetail, WebhookPage, WebhookQuery,
-    WebhookRemoved, WebhookSummary,
+    Status, StatusQuery, TestReport, TestRequest, TokenIssued, TokenRevoked, TokenSummary, Top, TopQuery, WatchFilter, WebhookDetail,
+    WebhookPage, WebhookQuery, WebhookRemoved, WebhookSummary,
 };
 use crate::model::{Address, Catalog, Definition, DeliveryId, EventId, EventTypeName, NewEvent, Project, Remark, Token, WebhookId};
 
@@ -75,7 +75,9 @@ pub trait Hallway: Clone + Send + Sync + 'static {
     /// Makes events durable, all or none.
     fn publish(&self, events: Vec<NewEvent>) -> impl Future<Output = Publication> + Send;
     /// One screen about the daemon.
-    fn status(&self) -> impl Future<Output = Result<Status, Refusal>> + Send;
+    fn status(&self, query: StatusQuery) -> impl Future<Output = Result<Status, Refusal>> + Send;
+    /// The webhooks that come first in some order, and how they fared lately.
+    fn top(&self, query: TopQuery) -> impl Future<Output = Result<Top, Refusal>> + Send;
     /// A page of webhooks, in the order of their ids.
     fn webhooks(&self, query: WebhookQuery) -> impl Future<Output = Result<WebhookPage, Refusal>> + Send;
     /// One webhook, whole. A secret that hookwheel made is in the first answer only.

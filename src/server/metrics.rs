@@ -213,8 +213,11 @@ fn process_metrics() -> String {
     let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse::<f64>().ok());
     const TICKS_PER_SECOND: f64 = 100.0;
     add("process_cpu_seconds", "counter", field(14).zip(field(15)).map(|(user, system)| (user + system) / TICKS_PER_SECOND));
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    add("process_resident_memory_bytes", "gauge", resident_bytes(&status));
+    add(
+        "process_resident_memory_bytes",
+        "gauge",
+        resident_bytes().and_then(|bytes| u32::try_from(bytes / 1024).ok()).map(|kibibytes| f64::from(kibibytes) * 1024.0),
+    );
     let boot = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let boot = boot.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<f64>().ok());
     add("process_start_time_seconds", "gauge", boot.zip(field(22)).map(|(boot, start)| boot + start / TICKS_PER_SECOND));
@@ -223,10 +226,16 @@ fn process_metrics() -> String {
     text
 }
 
+/// Bytes of memory that this process occupies (its resident set); none where the system does not say.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    resident_bytes_in(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
 /// `VmRSS` of `/proc/self/status`. It is in KiB whatever the size of a page, and pages of 16 and 64 KiB are usual on ARM.
-fn resident_bytes(status: &str) -> Option<f64> {
+fn resident_bytes_in(status: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    value.trim().strip_suffix(" kB")?.parse::<f64>().ok().map(|kibibytes| kibibytes * 1024.0)
+    value.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -237,8 +246,8 @@ mod tests {
 
     #[test]
     fn resident_memory_is_read_in_bytes() {
-        assert_eq!(resident_bytes("VmHWM:\t    9000 kB\nVmRSS:\t    1234 kB\nRssAnon:\t 1 kB\n"), Some(1_263_616.0));
-        assert_eq!(resident_bytes("Name:\thookwheel\n"), None);
+        assert_eq!(resident_bytes_in("VmHWM:\t    9000 kB\nVmRSS:\t    1234 kB\nRssAnon:\t 1 kB\n"), Some(1_263_616));
+        assert_eq!(resident_bytes_in("Name:\thookwheel\n"), None);
     }
 
     #[test]

@@ -32,4 +32,5 @@ mod sandbox;
 mod sockets;
 mod syscalls;
 mod systemd;
+mod top;
 mod webhooks;

@@ -40,7 +40,7 @@ fn blocks() -> Vec<Block> {
 /// A place of its own instead of `/tmp/try` and the ports that the README names.
 struct Place {
     directory: TempDir,
-    ports: [(String, String); 2],
+    ports: [(String, String); 3],
 }
 
 impl Place {
@@ -49,8 +49,8 @@ impl Place {
         let release = directory.path().join("target/release");
         fs::create_dir_all(&release).unwrap();
         std::os::unix::fs::symlink(BINARY, release.join("hookwheel")).unwrap();
-        // Both are held until both are known, so that they differ.
-        let listeners = [8700, 9000].map(|port| (port, TcpListener::bind("127.0.0.1:0").unwrap()));
+        // All are held until all are known, so that they differ.
+        let listeners = [8700, 9000, 9001].map(|port| (port, TcpListener::bind("127.0.0.1:0").unwrap()));
         let ports = listeners.map(|(port, listener)| (format!("127.0.0.1:{port}"), listener.local_addr().unwrap().to_string()));
         Self { directory, ports }
     }
@@ -58,11 +58,18 @@ impl Place {
     fn adapt(&self, text: &str) -> String {
         let try_out = self.directory.path().join("try").display().to_string();
         let text = self.ports.iter().fold(text.replace("/tmp/try", &try_out), |text, (from, to)| text.replace(from.as_str(), to));
-        let [_, (from, to)] = &self.ports;
         let in_code = |address: &str, between: &str| address.replacen(':', between, 1);
-        let (_, from_port) = from.split_once(':').unwrap();
-        let (_, to_port) = to.split_once(':').unwrap();
-        text.replace(&in_code(from, "\", "), &in_code(to, "\", ")).replace(&format!("listen({from_port}"), &format!("listen({to_port}"))
+        self.ports.iter().fold(text, |text, (from, to)| {
+            let (_, from_port) = from.split_once(':').unwrap();
+            let (_, to_port) = to.split_once(':').unwrap();
+            text.replace(&in_code(from, "\", "), &in_code(to, "\", ")).replace(&format!("listen({from_port}"), &format!("listen({to_port}"))
+        })
+    }
+
+    /// Whoever types sees nothing happen, and goes on when he thinks that it has; a script knocks.
+    fn patience_for_the_shop(&self) -> String {
+        let (host, port) = self.ports[2].1.split_once(':').unwrap();
+        format!("for _ in $(seq 600); do (: < /dev/tcp/{host}/{port}) 2> /dev/null && break; sleep 0.1; done\n")
     }
 
     fn bash(&self, script: &str) -> Command {
@@ -118,7 +125,7 @@ fn skeleton(text: &str) -> String {
         // The rest of a sandbox's URL is its token.
         let word = word.find("/sandbox/").map_or(word, |at| &word[..at]);
         let is_id = ["dlv_", "evt_"].iter().any(|prefix| word.starts_with(prefix));
-        let is_unit = ["µs", "ms", "s", "min", "ago", "now"].contains(&word.trim_end_matches(','));
+        let is_unit = ["µs", "ms", "s", "min", "ago", "now", "MiB", "GiB", "TiB"].contains(&word.trim_end_matches(','));
         let is_figure = word.parse::<f64>().is_ok();
         if is_id || is_unit || is_figure || word.is_empty() { String::new() } else { word.replace(|c: char| c.is_ascii_digit(), "") }
     };
@@ -152,12 +159,20 @@ fn what_the_readme_shows_happens() {
             }
             "sh" if text.contains("apt ") || text.contains("systemctl ") || text.contains("packaging/") => {}
             // What it prints is not compared.
-            "sh" => script.push_str(&format!("{{\n{text}\n}} > /dev/null\n")),
+            "sh" => {
+                script.push_str(&format!("{{\n{text}\n}} > /dev/null\n"));
+                if text.contains("shop.py") {
+                    script.push_str(&place.patience_for_the_shop());
+                }
+            }
             "console" => {
                 for (command, output) in commands(text) {
                     script.push_str(&format!("{command}\nprintf '%s %s\\n' '{MARK}' $?\n"));
-                    if command.starts_with("hookwheel emit") || command.starts_with("curl") {
+                    if ["hookwheel emit", "hookwheel deliveries retry", "curl"].iter().any(|begin| command.starts_with(begin)) {
                         script.push_str(&format!("{SETTLE}\n"));
+                    }
+                    if command.starts_with("python3") {
+                        script.push_str(&place.patience_for_the_shop());
                     }
                     shown.push((command, place.adapt(&output)));
                 }
@@ -165,6 +180,8 @@ fn what_the_readme_shows_happens() {
             _ => {}
         }
     }
+    // What the tour leaves in the background would hold its output open.
+    script.push_str("kill $(jobs -p) 2> /dev/null || true\n");
     assert!(serving.len() == 2 && shown.len() > 5, "the tour has a receiver, a daemon and commands");
     let socket = place.directory.path().join("try/admin.sock");
     let log = || {

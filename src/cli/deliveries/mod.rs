@@ -123,7 +123,7 @@ pub(super) const fn tone_of(state: DeliveryState) -> Tone {
 }
 
 /// When it ended, or what is to happen next.
-fn when(delivery: &DeliverySummary, screen: &Screen) -> Option<String> {
+pub(super) fn when(delivery: &DeliverySummary, screen: &Screen) -> Option<String> {
     match (delivery.in_flight, delivery.finished, delivery.due) {
         (true, _, _) => Some("in flight".into()),
         (_, Some(finished), _) => Some(relative(finished, screen.now)),
@@ -134,7 +134,8 @@ fn when(delivery: &DeliverySummary, screen: &Screen) -> Option<String> {
     }
 }
 
-fn render_detail(delivery: &DeliveryDetail, screen: &Screen) -> String {
+/// A delivery, whole, for people.
+pub(super) fn render_detail(delivery: &DeliveryDetail, screen: &Screen) -> String {
     let summary = &delivery.summary;
     let attempts = counted(u64::from(summary.attempts), "attempt", "attempts");
     let (tone, state) = state(summary);

@@ -5,7 +5,7 @@ mod trial;
 
 use std::sync::Arc;
 
-pub(super) use self::show::{LaneReport, detail, list, summaries};
+pub(super) use self::show::{LaneReport, detail, list, summary_of};
 pub(super) use self::trial::test;
 use super::house::House;
 use super::reload;

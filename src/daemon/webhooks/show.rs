@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::alive;
 use crate::daemon::house::House;
-use crate::engine::lanes::{Lane, Tally};
+use crate::engine::lanes::Lane;
+use crate::engine::tally::Tally;
 use crate::model::report::{WebhookDetail, WebhookPage, WebhookQuery, WebhookSettings, WebhookSummary};
 use crate::model::{Webhook, WebhookId, WebhookNumber};
 use crate::server::hallway::Refusal;
@@ -58,6 +59,19 @@ pub(in crate::daemon) fn summaries(house: &House, lanes: Vec<(WebhookNumber, Lan
         in_force.iter().map(|webhook| of_webhook(house, webhook, lanes.remove(&webhook.number).unwrap_or_default())).collect::<Vec<_>>();
     summaries.extend(others.iter().map(|state| of_state(house, state, lanes.remove(&state.number).unwrap_or_default())));
     summaries
+}
+
+/// One webhook in short, whether it is in force or not; nothing when it is not known any more.
+pub(in crate::daemon) fn summary_of(house: &House, number: WebhookNumber, report: LaneReport) -> Option<WebhookSummary> {
+    let (webhook, state) = {
+        let registry = house.registry();
+        let webhook = registry.id_of(number).and_then(|id| registry.find(id)).filter(|webhook| webhook.number == number).cloned();
+        (webhook, registry.state(number).cloned())
+    };
+    match webhook {
+        Some(webhook) => Some(of_webhook(house, &webhook, report)),
+        None => state.map(|state| of_state(house, &state, report)),
+    }
 }
 
 /// One webhook in short.
@@ -135,6 +149,7 @@ fn of_webhook(house: &House, webhook: &Arc<Webhook>, report: LaneReport) -> Webh
         failed_attempts: report.tally.failed_attempts,
         dropped: report.tally.dropped,
         trouble: report.tally.trouble,
+        trouble_since: report.tally.trouble_since,
     }
 }
 
@@ -168,5 +183,6 @@ fn of_state(house: &House, state: &WebhookState, report: LaneReport) -> WebhookS
             .unusable(state.number)
             .map(|why| format!("not possible under this configuration: {why}"))
             .or(report.tally.trouble),
+        trouble_since: report.tally.trouble_since,
     }
 }

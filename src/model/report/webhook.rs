@@ -40,6 +40,9 @@ pub struct WebhookSummary {
     pub dropped: u64,
     /// The last failure, in words, when nothing succeeded since.
     pub trouble: Option<String>,
+    /// When the first failure came that no success followed; as far back as the daemon's start.
+    #[serde(default)]
+    pub trouble_since: Option<UnixMillis>,
 }
 
 /// What a list of webhooks is narrowed to: the query of `GET /v1/webhooks`.

@@ -12,8 +12,9 @@ use crate::model::blacklist::{BlacklistPage, Cause, Entry, Imported};
 use crate::model::report::{
     BackupReport, BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, ConfigReport, DeliveryChange, DeliveryDetail, DeliveryFilter,
     DeliveryNewsPage, DeliveryPage, DeliverySummary, EventDetail, EventFilter, EventPage, Explanation, NewToken, Progress, PublishedEvent,
-    ReloadReport, RotateRequest, SecretRotated, Sending, SentRequest, Status, TestReport, TestRequest, TokenIssued, TokenRevoked,
-    TokenSummary, VerifyReport, WatchFilter, WebhookDetail, WebhookPage, WebhookQuery, WebhookRemoved, WebhookSummary,
+    ReloadReport, RotateRequest, SecretRotated, Sending, SentRequest, Status, StatusQuery, TestReport, TestRequest, TokenIssued,
+    TokenRevoked, TokenSummary, Top, TopQuery, VerifyReport, WatchFilter, WebhookDetail, WebhookPage, WebhookQuery, WebhookRemoved,
+    WebhookSummary,
 };
 use crate::model::{
     Address, Catalog, Definition, DeliveryId, DeliveryState, EventId, EventTypeName, NewEvent, Origin, OutcomeClass, PhaseTimes, Project,
@@ -141,8 +142,13 @@ impl Hallway for House {
         self.0.publication.lock().unwrap().clone().unwrap_or(Publication::Durable(kept))
     }
 
-    async fn status(&self) -> Result<Status, Refusal> {
-        self.answer("status".into(), Status { pending: 7, ..Status::default() })
+    async fn status(&self, query: StatusQuery) -> Result<Status, Refusal> {
+        let webhooks = query.webhooks.map(|count| format!(" {count} webhooks")).unwrap_or_default();
+        self.answer(format!("status{webhooks}"), Status { pending: 7, ..Status::default() })
+    }
+
+    async fn top(&self, query: TopQuery) -> Result<Top, Refusal> {
+        self.answer(format!("top {}", serde_json::to_string(&query).unwrap()), Top { pending: 7, ..Top::default() })
     }
 
     async fn webhooks(&self, query: WebhookQuery) -> Result<WebhookPage, Refusal> {
@@ -350,6 +356,7 @@ fn webhook(id: &str) -> WebhookSummary {
         failed_attempts: 0,
         dropped: 0,
         trouble: None,
+        trouble_since: None,
     }
 }
 
