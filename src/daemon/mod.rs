@@ -28,6 +28,7 @@ mod registry;
 mod reload;
 mod retention;
 mod startup;
+mod teller;
 mod upkeep;
 mod watchdog;
 mod webhooks;

@@ -24,14 +24,14 @@ use super::outbound::Outbound;
 use super::registry::{Plan, Registry};
 use super::watchdog::Watchdog;
 use super::wheelhouse::{Inbox, Message, Wheelhouse};
-use super::{DaemonError, Event, Running, notify, reload, retention, upkeep, webhooks, write_pause};
+use super::{DaemonError, Event, Running, notify, reload, retention, teller, upkeep, webhooks, write_pause};
 use crate::config::{Config, Environment, Mistakes};
 use crate::dispatch::Dispatcher;
 use crate::engine::pending::Entry;
 use crate::engine::{Effect, Engine, Input};
 use crate::limits;
 use crate::model::report::ConfigurationStatus;
-use crate::model::{PauseReason, WebhookNumber};
+use crate::model::{Notice, PauseReason, WebhookNumber};
 use crate::server::events::BodyBudget;
 use crate::server::sandbox::{self, Sandboxes};
 use crate::server::{self, doors, metrics::Metrics};
@@ -96,12 +96,14 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     };
     let senders = spawn_senders(&outbound, events)?;
     let (paused, pauses) = mpsc::channel(limits::OPERATOR_PERMITS);
+    let (notices, told) = mpsc::channel(limits::NOTICES_MAX);
     let wheelhouse = Wheelhouse {
         engine,
         clock,
         orders,
         senders,
         paused,
+        notices,
         metrics: Arc::clone(&metrics),
         effects,
         written,
@@ -115,8 +117,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
         Parts { inbox, environment, lists, blacklist, dispatcher, sandboxes, listen, admin_socket, space, warnings, clock, mistakes };
     let house = house(config, path, registry, parts);
     retention::begin(&house, runtime.handle().clone(), data_dir, events.clone())?;
-    drop(runtime.spawn(write_pauses(house.clone(), pauses)));
-    drop(runtime.spawn(watch_orphans(house.clone())));
+    begin_tasks(&runtime, &house, pauses, told);
     let (closing, doors) = open_doors(&runtime, listener, admin, &house, metrics);
     tracing::info!(%listen, admin_socket = %house.0.admin_socket.display(), data_dir = %house.0.data_dir.display(), "ready");
     Ok(Running { house, runtime, closing, doors, engine, writer })
@@ -387,6 +388,14 @@ pub(super) fn spawn_guarded(
         drop(events.try_send(Event::Fatal(why)));
     };
     std::thread::Builder::new().name(name.into()).spawn(guarded).map_err(DaemonError::failed)
+}
+
+/// What goes on beside the doors, as long as the daemon lives.
+fn begin_tasks(runtime: &Runtime, house: &House, pauses: mpsc::Receiver<(WebhookNumber, PauseReason)>, told: mpsc::Receiver<Notice>) {
+    drop(runtime.spawn(write_pauses(house.clone(), pauses)));
+    drop(runtime.spawn(watch_orphans(house.clone())));
+    drop(runtime.spawn(teller::tell(house.clone(), told)));
+    drop(runtime.spawn(teller::watch_disk(house.clone())));
 }
 
 async fn write_pauses(house: House, mut pauses: mpsc::Receiver<(WebhookNumber, PauseReason)>) {

@@ -19,7 +19,9 @@ impl Matching {
         let mut by_project: HashMap<Project, HashMap<EventTypeName, Vec<WebhookNumber>>> = HashMap::new();
         for webhook in webhooks {
             let types = by_project.entry(webhook.spec.project.clone()).or_default();
-            for event_type in catalog.types().iter().filter(|event_type| webhook.spec.selector_for(&event_type.name).is_some()) {
+            for event_type in
+                catalog.types_of(&webhook.spec.project).iter().filter(|event_type| webhook.spec.selector_for(&event_type.name).is_some())
+            {
                 types.entry(event_type.name.clone()).or_default().push(webhook.number);
             }
         }
@@ -39,6 +41,8 @@ pub fn explain(webhook: &Webhook, event_type: &EventTypeName, project: &Project)
     let spec = &webhook.spec;
     let (matches, because) = if spec.project != *project {
         (false, format!("it belongs to the project {}, not to {project}", spec.project))
+    } else if event_type.is_of_daemon() != project.is_of_daemon() {
+        (false, format!("there is never such an event in the project {project}"))
     } else if let Some(selector) = spec.selector_for(event_type) {
         (true, format!("its events include {:?}", selector.as_str()))
     } else {
@@ -67,11 +71,12 @@ mod tests {
             with(1, "shop.example.com", &["*"]),
             with(2, "shop.example.com", &["email.*", "sms.status.delivered"]),
             with(3, "news.example.org", &["*.status.delivered"]),
+            with(4, "hookwheel", &["hookwheel.webhook.*"]),
         ];
         let matching = Matching::new(&catalog, &webhooks);
         let mut matches = 0;
-        for project in ["shop.example.com", "news.example.org", "other.example"].map(|text| Project::parse(text).unwrap()) {
-            for event_type in catalog.types() {
+        for project in ["shop.example.com", "news.example.org", "other.example", "hookwheel"].map(|text| Project::parse(text).unwrap()) {
+            for event_type in catalog.all() {
                 let wanting = matching.wanting(&project, &event_type.name);
                 for one in &webhooks {
                     let explained = explain(one, &event_type.name, &project);
@@ -80,7 +85,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(matches, 43 + 12 + 5);
+        assert_eq!(matches, 43 + 12 + 5 + 3);
     }
 
     #[test]

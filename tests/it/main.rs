@@ -20,6 +20,7 @@ mod kills;
 mod lifecycle;
 mod load;
 mod mistakes;
+mod operational;
 mod outcomes;
 mod packaging;
 mod power;
