@@ -82,9 +82,9 @@ pub(super) fn take_effect(house: &House, config: &Config, registry: Registry) {
     let input = Input::Configured(engine_configuration(config, &registry));
     house.0.sandboxes.follow(registry.in_force().map(AsRef::as_ref));
     *house.0.doors.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(door_settings(config, &registry));
-    let before = std::mem::replace(&mut *house.registry(), registry.clone());
+    let new_pauses = registry.new_pauses(&house.registry());
+    *house.registry() = registry;
     house.0.inbox.put(Message::Input(input));
-    let new_pauses = registry.new_pauses(&before);
     if !new_pauses.is_empty() {
         house.0.inbox.put(Message::Input(Input::PausesBegan(new_pauses)));
     }

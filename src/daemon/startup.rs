@@ -72,10 +72,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let (news, durable) = watch::channel(0);
     let lists = Lists::new(&store, &reader, medium, durable);
     let warnings = std::mem::take(&mut store.warnings);
-    let dispatcher = {
-        let _inside = runtime.enter();
-        Dispatcher::new(reload::dispatch_settings(&config, listen)).map_err(DaemonError::failed)?
-    };
+    let dispatcher = dispatcher(&runtime, &config, listen)?;
     let (inbox, messages) = sync_channel(limits::ENGINE_INBOX);
     let inbox = Inbox(inbox);
     let (orders, writer_inbox) = sync_channel(limits::WRITER_INBOX);
@@ -121,6 +118,11 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let (closing, doors) = open_doors(&runtime, listener, admin, &house, metrics);
     tracing::info!(%listen, admin_socket = %house.0.admin_socket.display(), data_dir = %house.0.data_dir.display(), "ready");
     Ok(Running { house, runtime, closing, doors, engine, writer })
+}
+
+fn dispatcher(runtime: &Runtime, config: &Config, listen: SocketAddr) -> Result<Dispatcher, DaemonError> {
+    let _inside = runtime.enter();
+    Dispatcher::new(reload::dispatch_settings(config, listen)).map_err(DaemonError::failed)
 }
 
 /// The ballast, freed where this start needs its room.
