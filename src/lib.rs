@@ -45,6 +45,7 @@
 //! | the schedule | [`engine::retry`] |
 //! | fair | [`engine::lanes`] |
 //! | bounded | [`limits`] |
+//! | it tells of its own trouble, and never in a loop | [`engine::notices`] |
 //! | a bad edit never takes the daemon down | [`config`], and `reload` in the daemon |
 
 pub mod cli;

@@ -73,6 +73,24 @@ pub const DELIVERIES_PER_PUBLICATION_MAX: usize = 1_000_000;
 pub const OUTCOME_CREDITS: usize = 16_384;
 /// Operator commands that may be inside the engine at once.
 pub const OPERATOR_PERMITS: usize = 64;
+/// Notices of the daemon that may be on their way to becoming durable events at once; what is to be told beyond that waits, and merges.
+pub const NOTICES_MAX: usize = 64;
+/// Publications of the daemon itself that may be inside the engine and the writer at once.
+pub const TELLER_PERMITS: usize = 1;
+/// An endpoint that fails is told with the first failed attempt, and with the first so long after that one.
+pub const FAILING_TOLD_AFTER_MS: [u64; 3] = [0, 3_600_000, 6 * 3_600_000];
+/// That a webhook fails anew, or that its deliveries are dropped, is told so often at most.
+pub const NOTICE_REST_MS: u64 = 60_000;
+/// Deliveries that are dropped within this time of the first are told with it.
+pub const DROPS_GATHERED_MS: u64 = 5000;
+/// The disk is told to be nearly full when less than this is free.
+pub const DISK_LOW_BYTES: u64 = 300_000_000;
+/// And again only after so much was free.
+pub const DISK_WELL_BYTES: u64 = 350_000_000;
+/// The room on the disk is looked at this often, while somebody wants to be told.
+pub const DISK_LOOKED_AT_EVERY_MS: u64 = 5000;
+/// A notice for which there is no room is tried again this often.
+pub const NOTICE_RETRY_MS: u64 = 1000;
 /// A list waits at most this long for the view to have what was written before.
 pub const BARRIER_TIMEOUT_MS: u64 = 2000;
 /// Deliveries on one page of a list, unless fewer or more are asked for.
@@ -98,9 +116,9 @@ pub const TOP_MAX: usize = 500;
 /// Due entries (or moved ones) that the engine handles in one call.
 pub const DUE_PER_CALL_MAX: usize = 1024;
 /// Depth of the engine's inbox: every permit that lets somebody speak to it, with its answer, and a tick.
-pub const ENGINE_INBOX: usize = 2 * (INGEST_PERMITS + OUTCOME_CREDITS + OPERATOR_PERMITS) + 16;
+pub const ENGINE_INBOX: usize = 2 * (INGEST_PERMITS + OUTCOME_CREDITS + OPERATOR_PERMITS + TELLER_PERMITS) + 16;
 /// Depth of the writer's inbox: every credit under which the engine gives it an order.
-pub const WRITER_INBOX: usize = INGEST_PERMITS + OUTCOME_CREDITS + OPERATOR_PERMITS + 16;
+pub const WRITER_INBOX: usize = INGEST_PERMITS + OUTCOME_CREDITS + OPERATOR_PERMITS + TELLER_PERMITS + 16;
 /// Threads that read bodies from the journal.
 pub const BODY_READERS: usize = 2;
 
@@ -332,6 +350,10 @@ const _: () = assert!(
     "a start has room for its segment and the view"
 );
 const _: () = assert!(FRAME_PAYLOAD_MAX as u64 <= BATCH_BYTES_MAX);
+const _: () = assert!(
+    SEGMENT_SIZE + VIEW_ROOM_AGAIN < DISK_LOW_BYTES && DISK_LOW_BYTES < DISK_WELL_BYTES,
+    "it is told before events are refused, and not each time that a little comes and goes"
+);
 const _: () =
     assert!(CARRIED_ATTEMPTS_MAX * (RESPONSE_EXCERPT_MAX + 2048) < 4 * 1024 * 1024, "what is carried of one delivery fits into a frame");
 const _: () = assert!(REQUEST_SIZE_MAX as u64 * 2 <= BATCH_BYTES_MAX, "a full request fits into one batch");

@@ -85,6 +85,8 @@ pub(super) enum Command {
     /// Post one event, or a file of them
     Emit(Emit),
     /// List the event types that this daemon knows
+    ///
+    /// Those of the channel hookwheel are told by the daemon itself, in the project hookwheel: a webhook of that project gets them, and nobody else can post them.
     #[command(after_help = "Example:\n  hookwheel catalog --json")]
     Catalog,
     /// Show how the daemon is doing, on one screen

@@ -72,7 +72,7 @@ fn webhook(
     let title = section.parsed("title", TITLE, report, notation::label);
     let project = section.parsed("project", PROJECT, report, Project::parse);
     let url = section.parsed("url", URL, report, |text| url(text, around.egress.require_https));
-    let selectors = selectors(&mut section, around.catalog, report);
+    let selectors = selectors(&mut section, around.catalog, project.as_ref(), report);
     let secret = secret::secret(&mut section, around.config_directory, around.environment, report);
     let headers = headers(&mut section, report);
     let paused = section.flag("paused", report);
@@ -140,7 +140,8 @@ fn url(text: &str, require_https: bool) -> Result<Url, String> {
     Ok(url)
 }
 
-fn selectors(section: &mut Section<'_>, catalog: &Catalog, report: &mut Report<'_>) -> Option<Vec<Selector>> {
+/// What is wanted of the project's events; where that is mistaken, of any domain's.
+fn selectors(section: &mut Section<'_>, catalog: &Catalog, project: Option<&Project>, report: &mut Report<'_>) -> Option<Vec<Selector>> {
     let (list, offset) = section.list("events", EVENTS, report)?;
     if list.is_empty() {
         report.wrong(offset, "events: the list is empty; \"*\" stands for every event type");
@@ -148,7 +149,7 @@ fn selectors(section: &mut Section<'_>, catalog: &Catalog, report: &mut Report<'
     let mut selectors = Vec::new();
     for value in list.iter() {
         let Some(text) = raw::text(value, "events", "an event type or a selector such as \"email.*\"", report) else { continue };
-        let checked = Selector::parse(text).and_then(|selector| match selector.mistake(catalog) {
+        let checked = Selector::parse(text).and_then(|selector| match selector.mistake(catalog, project) {
             Some(sentence) => Err(sentence),
             None => Ok(selector),
         });

@@ -137,6 +137,13 @@ impl House {
         self.disk().trouble(&self.0.data_dir.display().to_string())
     }
 
+    /// How much is free on the disk of the data directory, where it says so.
+    pub(super) async fn free_bytes(&self) -> Option<u64> {
+        let medium = Arc::clone(&self.0.lists.medium);
+        // A disk that does not answer keeps a thread waiting, not this one.
+        tokio::task::spawn_blocking(move || medium.free_bytes().ok()).await.ok().flatten()
+    }
+
     /// Makes facts durable. With the reserve of a full disk used up it is refused, since nobody knows for how long it would wait.
     pub(super) async fn commit(&self, facts: Vec<Fact>) -> Result<(), Refusal> {
         if self.0.space.status().is_reserve_used_up {
@@ -194,12 +201,17 @@ impl House {
     pub(super) async fn change_state(&self, state: WebhookState) -> Result<(), Refusal> {
         let number = state.number;
         self.commit(vec![Fact::Webhook(state.clone())]).await?;
-        let paused = {
+        let (paused, new) = {
             let mut registry = self.registry();
+            let new = registry.pauses_beyond(&state);
             registry.put(state);
-            registry.is_paused(number)
+            (registry.is_paused(number), new)
         };
         self.0.inbox.put(Message::Input(Input::Paused { webhook: number, paused }));
+        if !new.is_empty() {
+            let new = new.into_iter().map(|pause| (number, pause)).collect();
+            self.0.inbox.put(Message::Input(Input::PausesBegan(new)));
+        }
         Ok(())
     }
 

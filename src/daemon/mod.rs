@@ -30,6 +30,7 @@ mod retention;
 mod sockets;
 mod startup;
 mod systemd;
+mod teller;
 mod top;
 mod upkeep;
 mod watchdog;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::house::{DISK_FULL_RETRY_S, House};
 use super::wheelhouse::Message;
@@ -22,7 +22,15 @@ pub(super) async fn publish(house: &House, events: Vec<NewEvent>) -> Publication
         let detail = format!("{} requests are being made durable already; nothing of this one was kept", limits::INGEST_PERMITS);
         return Publication::Refused(Refusal::Busy { detail, retry_after_s: 1 });
     };
-    let Ok(permit) = permit else { return refused("the daemon is ending; nothing was kept") };
+    match permit {
+        Ok(permit) => publish_under(house, events, permit).await,
+        Err(_) => refused("the daemon is ending; nothing was kept"),
+    }
+}
+
+/// Makes events durable, all or none, under a permit that counts in [`limits::ENGINE_INBOX`].
+pub(super) async fn publish_under(house: &House, events: Vec<NewEvent>, permit: OwnedSemaphorePermit) -> Publication {
+    let refused = |detail: &str| Publication::Refused(Refusal::Unavailable { detail: detail.to_owned() });
     let (reply, answered) = oneshot::channel();
     house.0.inbox.put(Message::Publish { events, reply, permit });
     match answered.await {

@@ -177,6 +177,25 @@ impl Registry {
         pauses
     }
 
+    /// The pauses of a state that this registry does not know for its webhook.
+    #[must_use]
+    pub(super) fn pauses_beyond(&self, state: &WebhookState) -> Vec<Pause> {
+        let known = self.states.get(&state.number).map(|known| known.pauses.as_slice()).unwrap_or_default();
+        state.pauses.iter().filter(|pause| !known.iter().any(|other| other.reason == pause.reason)).cloned().collect()
+    }
+
+    /// The pauses that webhooks of the registry before got with this one; none of those that are new, or removed.
+    #[must_use]
+    pub(super) fn new_pauses(&self, before: &Self) -> Vec<(WebhookNumber, Pause)> {
+        let mut new = Vec::new();
+        for state in before.states.values().filter_map(|known| self.states.get(&known.number)).filter(|state| state.removed.is_none()) {
+            let had = before.pauses(state.number);
+            let pauses = self.pauses(state.number).into_iter().filter(|pause| !had.iter().any(|other| other.reason == pause.reason));
+            new.extend(pauses.map(|pause| (state.number, pause)));
+        }
+        new
+    }
+
     /// Whether a webhook sends nothing.
     #[must_use]
     pub(super) fn is_paused(&self, number: WebhookNumber) -> bool {

@@ -85,8 +85,12 @@ pub(super) fn take_effect(house: &House, config: &Config, registry: Registry) {
     let input = Input::Configured(engine_configuration(config, &registry));
     house.0.sandboxes.follow(registry.in_force().map(AsRef::as_ref));
     *house.0.doors.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(door_settings(config, &registry));
+    let new_pauses = registry.new_pauses(&house.registry());
     *house.registry() = registry;
     house.0.inbox.put(Message::Input(input));
+    if !new_pauses.is_empty() {
+        house.0.inbox.put(Message::Input(Input::PausesBegan(new_pauses)));
+    }
 }
 
 /// The plan's changes with the number of pending deliveries that each touches.

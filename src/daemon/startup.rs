@@ -24,14 +24,14 @@ use super::registry::{Plan, Registry};
 use super::sockets::Sockets;
 use super::watchdog::Watchdog;
 use super::wheelhouse::{Inbox, Message, Wheelhouse};
-use super::{DaemonError, Event, Running, reload, retention, systemd, upkeep, webhooks, write_pause};
+use super::{DaemonError, Event, Running, reload, retention, systemd, teller, upkeep, webhooks, write_pause};
 use crate::config::{Config, Environment, Mistakes};
 use crate::dispatch::Dispatcher;
 use crate::engine::pending::Entry;
 use crate::engine::{Effect, Engine, Input};
 use crate::limits;
 use crate::model::report::ConfigurationStatus;
-use crate::model::{PauseReason, WebhookNumber};
+use crate::model::{Notice, PauseReason, WebhookNumber};
 use crate::server::events::BodyBudget;
 use crate::server::sandbox::{self, Sandboxes};
 use crate::server::{self, doors, metrics::Metrics};
@@ -72,10 +72,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let (news, durable) = watch::channel(0);
     let lists = Lists::new(&store, &reader, medium, durable);
     let warnings = std::mem::take(&mut store.warnings);
-    let dispatcher = {
-        let _inside = runtime.enter();
-        Dispatcher::new(reload::dispatch_settings(&config, listen)).map_err(DaemonError::failed)?
-    };
+    let dispatcher = dispatcher(&runtime, &config, listen)?;
     let (inbox, messages) = sync_channel(limits::ENGINE_INBOX);
     let inbox = Inbox(inbox);
     let (orders, writer_inbox) = sync_channel(limits::WRITER_INBOX);
@@ -96,12 +93,14 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     };
     let senders = spawn_senders(&outbound, events)?;
     let (paused, pauses) = mpsc::channel(limits::OPERATOR_PERMITS);
+    let (notices, told) = mpsc::channel(limits::NOTICES_MAX);
     let wheelhouse = Wheelhouse {
         engine,
         clock,
         orders,
         senders,
         paused,
+        notices,
         metrics: Arc::clone(&metrics),
         effects,
         written,
@@ -115,13 +114,16 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
         Parts { inbox, environment, lists, blacklist, dispatcher, sandboxes, listen, admin_socket, space, warnings, clock, mistakes };
     let house = house(config, path, registry, parts);
     retention::begin(&house, runtime.handle().clone(), data_dir, events.clone())?;
-    drop(runtime.spawn(write_pauses(house.clone(), pauses)));
-    drop(runtime.spawn(watch_orphans(house.clone())));
-    drop(runtime.spawn(systemd::tell_status(house.clone())));
+    begin_tasks(&runtime, &house, pauses, told);
     let (closing, doors) = open_doors(&runtime, listener, admin, &house, metrics);
     tracing::info!(%listen, admin_socket = %house.0.admin_socket.display(), data_dir = %house.0.data_dir.display(), "ready");
     let own_socket = admin_is_own.then(|| house.0.admin_socket.clone());
     Ok(Running { house, runtime, closing, doors, engine, writer, own_socket })
+}
+
+fn dispatcher(runtime: &Runtime, config: &Config, listen: SocketAddr) -> Result<Dispatcher, DaemonError> {
+    let _inside = runtime.enter();
+    Dispatcher::new(reload::dispatch_settings(config, listen)).map_err(DaemonError::failed)
 }
 
 /// The ballast, freed where this start needs its room.
@@ -375,6 +377,15 @@ pub(super) fn spawn_guarded(
         drop(events.try_send(Event::Fatal(why)));
     };
     std::thread::Builder::new().name(name.into()).spawn(guarded).map_err(DaemonError::failed)
+}
+
+/// What goes on beside the doors, as long as the daemon lives.
+fn begin_tasks(runtime: &Runtime, house: &House, pauses: mpsc::Receiver<(WebhookNumber, PauseReason)>, told: mpsc::Receiver<Notice>) {
+    drop(runtime.spawn(write_pauses(house.clone(), pauses)));
+    drop(runtime.spawn(watch_orphans(house.clone())));
+    drop(runtime.spawn(teller::tell(house.clone(), told)));
+    drop(runtime.spawn(teller::watch_disk(house.clone())));
+    drop(runtime.spawn(systemd::tell_status(house.clone())));
 }
 
 async fn write_pauses(house: House, mut pauses: mpsc::Receiver<(WebhookNumber, PauseReason)>) {

@@ -13,7 +13,7 @@ use super::watchdog::Watchdog;
 use super::wishes::{Wish, Wishes};
 use crate::engine::{AttemptRecord, Effect, Engine, Input, Reply, Send, Ticket};
 use crate::limits;
-use crate::model::{NewEvent, PauseReason, WebhookNumber};
+use crate::model::{NewEvent, Notice, PauseReason, WebhookNumber};
 use crate::server::metrics::Metrics;
 use crate::store::carry::{Carry, Load};
 use crate::store::fact::{Attempted, BlacklistChange, Cancelled, CancelledDelivery, Fact};
@@ -118,6 +118,8 @@ pub(super) struct Wheelhouse {
     pub(super) senders: Vec<SyncSender<Send>>,
     /// Told when the engine pauses a webhook.
     pub(super) paused: tokio::sync::mpsc::Sender<(WebhookNumber, PauseReason)>,
+    /// Told what the engine wants published about the daemon; as deep as the credits for it.
+    pub(super) notices: tokio::sync::mpsc::Sender<Notice>,
     /// Counts.
     pub(super) metrics: Arc<Metrics>,
     /// What was ordered before the thread began.
@@ -289,6 +291,7 @@ impl Wheelhouse {
                 Effect::Cancel { ticket, keys, by, found } => self.cancel(ticket, keys, by, found, waiting),
                 Effect::Reopen { ticket, grants } => self.reopen(ticket, grants, waiting),
                 Effect::PauseWebhook { webhook, reason } => waiting.pauses.push_back((webhook, reason)),
+                Effect::Tell(notice) => self.tell(notice),
             }
         }
         self.hand_over_pauses(waiting);
@@ -299,6 +302,12 @@ impl Wheelhouse {
         while let (Some(pause), Ok(room)) = (waiting.pauses.front(), self.paused.try_reserve()) {
             room.send(*pause);
             waiting.pauses.pop_front();
+        }
+    }
+
+    fn tell(&self, notice: Notice) {
+        if let Err(tokio::sync::mpsc::error::TrySendError::Full(_)) = self.notices.try_send(notice) {
+            unreachable!("the teller's queue is as deep as the notices that may be under way");
         }
     }
 

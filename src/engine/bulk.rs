@@ -22,6 +22,7 @@ impl Engine {
         let lane = self.lanes.lane_mut(webhook);
         lane.closed = true;
         self.lanes.set_paused(webhook, true);
+        self.notices.removed(webhook);
         self.removals.push(Removal { webhook, by, cursor: 0 });
     }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::pending::Entry;
 use crate::model::{
-    Attempt, Catalog, DeliveryKey, EventId, Locator, NewEvent, Outcome, PauseReason, Proposal, Settled, Webhook, WebhookNumber,
+    Attempt, Catalog, DeliveryKey, EventId, Locator, NewEvent, Notice, Outcome, Pause, PauseReason, Proposal, Settled, Webhook,
+    WebhookNumber,
 };
 use crate::time::UnixMillis;
 
@@ -51,6 +52,15 @@ pub enum Input {
         /// Whether it is paused now.
         paused: bool,
     },
+    /// Webhooks have one more pause, durably: that may have to be told.
+    PausesBegan(Vec<(WebhookNumber, Pause)>),
+    /// So many bytes are free on the disk.
+    DiskMeasured {
+        /// How many.
+        free_bytes: u64,
+    },
+    /// So many notices are durable as events, or were given up.
+    Told(usize),
     /// Somebody resumed a webhook: that its endpoint said it is gone counts no longer. Pauses that are written down are another matter.
     Resumed {
         /// Which.
@@ -171,6 +181,8 @@ pub enum Effect {
         /// Why.
         reason: PauseReason,
     },
+    /// Publish this as an event of the daemon's own project; say with [`Input::Told`] that it is durable.
+    Tell(Notice),
 }
 
 /// How an operator's wish found a delivery.

@@ -25,12 +25,13 @@ impl Matching {
     /// Builds the index over every type of `catalog`. `webhooks` are those that take new events.
     #[must_use]
     pub fn new<'a>(catalog: &Catalog, webhooks: impl IntoIterator<Item = &'a Arc<Webhook>>) -> Self {
-        let types = catalog.types().iter().enumerate().map(|(index, event_type)| (event_type.name.clone(), index)).collect();
+        let types = catalog.all().enumerate().map(|(index, event_type)| (event_type.name.clone(), index)).collect();
         let mut of_projects: HashMap<&Project, Vec<&Webhook>> = HashMap::new();
         for webhook in webhooks {
             of_projects.entry(&webhook.spec.project).or_default().push(webhook);
         }
-        let by_project = of_projects.into_iter().map(|(project, webhooks)| (project.clone(), Wanted::new(catalog, &webhooks))).collect();
+        let by_project =
+            of_projects.into_iter().map(|(project, webhooks)| (project.clone(), Wanted::new(catalog, project, &webhooks))).collect();
         Self { types, by_project }
     }
 
@@ -44,10 +45,12 @@ impl Matching {
 }
 
 impl Wanted {
-    fn new(catalog: &Catalog, webhooks: &[&Webhook]) -> Self {
-        let (mut numbers, mut ends) = (Vec::new(), Vec::with_capacity(catalog.types().len()));
-        for event_type in catalog.types() {
-            let wanting = webhooks.iter().filter(|webhook| webhook.spec.selector_for(&event_type.name).is_some());
+    fn new(catalog: &Catalog, project: &Project, webhooks: &[&Webhook]) -> Self {
+        let (mut numbers, mut ends) = (Vec::new(), Vec::new());
+        for event_type in catalog.all() {
+            // Those of the daemon are its own project's, and that has no others.
+            let is_possible = event_type.name.is_of_daemon() == project.is_of_daemon();
+            let wanting = webhooks.iter().filter(|webhook| is_possible && webhook.spec.selector_for(&event_type.name).is_some());
             numbers.extend(wanting.map(|webhook| webhook.number));
             ends.push(numbers.len());
         }
@@ -61,6 +64,8 @@ pub fn explain(webhook: &Webhook, event_type: &EventTypeName, project: &Project)
     let spec = &webhook.spec;
     let (matches, because) = if spec.project != *project {
         (false, format!("it belongs to the project {}, not to {project}", spec.project))
+    } else if event_type.is_of_daemon() != project.is_of_daemon() {
+        (false, format!("there is never such an event in the project {project}"))
     } else if let Some(selector) = spec.selector_for(event_type) {
         (true, format!("its events include {:?}", selector.as_str()))
     } else {
@@ -89,11 +94,12 @@ mod tests {
             with(1, "shop.example.com", &["*"]),
             with(2, "shop.example.com", &["email.*", "sms.status.delivered"]),
             with(3, "news.example.org", &["*.status.delivered"]),
+            with(4, "hookwheel", &["hookwheel.webhook.*"]),
         ];
         let matching = Matching::new(&catalog, &webhooks);
         let mut matches = 0;
-        for project in ["shop.example.com", "news.example.org", "other.example"].map(|text| Project::parse(text).unwrap()) {
-            for event_type in catalog.types() {
+        for project in ["shop.example.com", "news.example.org", "other.example", "hookwheel"].map(|text| Project::parse(text).unwrap()) {
+            for event_type in catalog.all() {
                 let wanting = matching.wanting(&project, &event_type.name);
                 for one in &webhooks {
                     let explained = explain(one, &event_type.name, &project);
@@ -102,7 +108,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(matches, 43 + 12 + 5);
+        assert_eq!(matches, 43 + 12 + 5 + 3);
     }
 
     #[test]

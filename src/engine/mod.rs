@@ -10,18 +10,21 @@
 //! # Credits
 //! Every effect is paid by a credit taken earlier, so no queue between the threads can be full when the engine adds to it:
 //! a `Commit` by the ingest permit under which the `Published` came, a `Send` by the limit on attempts in flight, a record by one of
-//! [`limits::OUTCOME_CREDITS`], which every attempt in flight holds already; at that number, sending stops until records are synced.
+//! [`limits::OUTCOME_CREDITS`], which every attempt in flight holds already; at that number, sending stops until records are synced; a `Tell` by one of
+//! [`limits::NOTICES_MAX`].
 
 mod bulk;
 mod exchange;
 pub mod lanes;
 pub mod list;
 pub mod matching;
+pub mod notices;
 pub mod outlook;
 pub mod pending;
 pub mod recent;
 pub mod retry;
 pub mod tally;
+mod telling;
 pub mod wheel;
 mod wishes;
 
@@ -31,6 +34,7 @@ use self::bulk::Removal;
 pub use self::exchange::{AttemptRecord, Configuration, Effect, Found, Grant, Input, Reply, Send, Ticket};
 use self::lanes::{Lanes, Turn};
 use self::matching::Matching;
+use self::notices::Notices;
 use self::pending::{Entry, NodeNumber, Pending, Place};
 use self::wheel::Wheel;
 use self::wishes::Wishes;
@@ -42,6 +46,9 @@ use crate::model::{
 };
 use crate::time::UnixMillis;
 
+/// What is told of a webhook that had no room for a delivery.
+const QUEUE_FULL: &str = "the queue of this webhook is full";
+
 /// Who decides.
 pub struct Engine {
     pending: Pending,
@@ -50,6 +57,7 @@ pub struct Engine {
     matching: Matching,
     removals: Vec<Removal>,
     wishes: Wishes,
+    notices: Notices,
     limits: EngineLimits,
     counters: Counters,
     reserved: usize,
@@ -86,6 +94,7 @@ impl Engine {
             matching: Matching::default(),
             removals: Vec::new(),
             wishes: Wishes::default(),
+            notices: Notices::default(),
             limits,
             counters: Counters::default(),
             reserved: 0,
@@ -111,6 +120,9 @@ impl Engine {
             Input::Attempted { key, outcome } => self.attempted(key, outcome, now, effects),
             Input::Recorded(count) => self.unsynced = self.unsynced.saturating_sub(count),
             Input::Paused { webhook, paused } => self.lanes.set_paused(webhook, paused),
+            Input::PausesBegan(pauses) => self.pauses_began(pauses),
+            Input::DiskMeasured { free_bytes } => self.disk_measured(free_bytes),
+            Input::Told(count) => self.notices.told(count),
             Input::Resumed { webhook } => self.lanes.resume(webhook),
             Input::Removed { webhook, by } => self.removed(webhook, by),
             Input::RetryWanted { ticket, keys } => self.retry_wanted(ticket, &keys, now, effects),
@@ -125,6 +137,7 @@ impl Engine {
         self.remove_slice(effects);
         self.end_doomed(effects);
         self.send(now, effects);
+        self.tell(now, effects);
     }
 
     /// The moment at which [`Engine::handle`] wants to be called if nothing happens before.
@@ -133,7 +146,7 @@ impl Engine {
         if self.more_due || self.removal_can_go_on() || self.can_end_doomed() {
             return Some(UnixMillis(0));
         }
-        self.wheel.next_wakeup().into_iter().chain(self.lanes.next_wakeup()).min()
+        self.wheel.next_wakeup().into_iter().chain(self.lanes.next_wakeup()).chain(self.notices.next_wakeup()).min()
     }
 
     /// Whether nothing is under way: no commit, no attempt, no record that is not durable.
@@ -214,6 +227,7 @@ impl Engine {
             }
         }
         self.requeue(&reordered, now);
+        self.look_who_listens(&catalog);
     }
 
     /// Gives everything that waits for these webhooks out anew, after their `ordered` changed: what an ordered lane holds is in its queue by age, what another holds is on the
@@ -244,6 +258,7 @@ impl Engine {
                 self.lanes.lane_mut(entry.key.webhook).pending += 1;
                 self.put(node, now);
                 self.pending.set_prompt(node, false);
+                self.had_failed(entry, now);
             }
         }
     }
@@ -318,10 +333,11 @@ impl Engine {
         self.counters.accepted += 1;
         self.counters.deliveries += deliveries as u64;
         self.counters.dropped += settled.overflowed.len() as u64;
-        for number in settled.overflowed {
-            let tally = &mut self.lanes.lane_mut(number).tally;
+        for webhook in settled.overflowed {
+            let tally = &mut self.lanes.lane_mut(webhook).tally;
             tally.dropped += 1;
-            tally.failed("the queue of this webhook is full".into(), now);
+            tally.failed(QUEUE_FULL.into(), now);
+            self.was_dropped(DeliveryKey { sequence, webhook }, QUEUE_FULL, now);
         }
         for webhook in settled.deliveries {
             let entry = Entry { key: DeliveryKey { sequence, webhook }, body, due: settled.accepted, attempts: 0, round: 1 };
@@ -352,6 +368,7 @@ impl Engine {
             None => Next::RetryAt(now.plus_ms(limits::WAKEUP_MAX_MS)),
         };
         let (class, sentence, took_us) = (outcome.class, outcome.sentence.clone(), outcome.phases.total_us);
+        self.note_attempt(key, class, &sentence, next, now);
         let attempt = Attempt { round, number, due, finished: now, outcome, next };
         effects.push(Effect::RecordAttempt(AttemptRecord { key, body, attempt }));
         self.tally(key.webhook, class, sentence, next, now);

@@ -20,6 +20,13 @@ pub fn decide(schedule: &RetrySchedule, attempt: u32, outcome: &Outcome, now: Un
     Next::RetryAt(now.plus_ms(asked_ms.clamp(interval_ms, interval_ms + RETRY_AFTER_EXTRA_MAX_MS)))
 }
 
+/// About when the first attempt of a round failed, of which `attempts` failed and the next is due at `due`: as the schedule has it, which `Retry-After` may have stretched.
+#[must_use]
+pub fn failing_since(schedule: &RetrySchedule, attempts: u32, due: UnixMillis) -> UnixMillis {
+    let waited_ms = (1..=attempts).filter_map(|attempt| schedule.interval_after_ms(attempt)).sum::<u64>();
+    UnixMillis(due.0.saturating_sub(waited_ms))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +64,16 @@ mod tests {
         assert_eq!(wait_ms(1, u64::MAX), 3_700_000);
         assert_eq!(wait_ms(10, 100_000), 3_600_000);
         assert_eq!(decide(&schedule, 16, &failed(Some(1000)), now), Next::Dropped);
+    }
+
+    #[test]
+    fn the_beginning_of_a_round_follows_from_what_failed_and_what_is_due() {
+        let (schedule, began) = (RetrySchedule::default(), UnixMillis(1_795_428_000_000));
+        let mut now = began;
+        for attempt in 1..=15 {
+            let Next::RetryAt(at) = decide(&schedule, attempt, &failed(None), now) else { panic!("attempt {attempt} has a successor") };
+            assert_eq!(failing_since(&schedule, attempt, at), began);
+            now = at;
+        }
     }
 }

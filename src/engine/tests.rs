@@ -1,6 +1,7 @@
 //! The engine in virtual time, with a store that settles at once and endpoints that answer as told. It never waits for anything.
 
 mod knocking;
+mod telling;
 mod wishes;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use super::testing::webhook;
 use super::*;
-use crate::model::{Catalog, EventTypeName, Project, Rate, RetrySchedule, RetryStep, Webhook};
+use crate::model::{Catalog, EventTypeName, Notice, Project, Rate, RetrySchedule, RetryStep, Webhook};
 
 const START: UnixMillis = UnixMillis(1_795_428_000_000);
 
@@ -23,6 +24,7 @@ struct World {
     records: Vec<AttemptRecord>,
     cancelled: Vec<DeliveryKey>,
     pauses: Vec<WebhookNumber>,
+    told: Vec<Notice>,
     found: Vec<Found>,
     grants: Vec<Grant>,
     replies: Vec<Reply>,
@@ -67,6 +69,7 @@ impl World {
             records: Vec::new(),
             cancelled: Vec::new(),
             pauses: Vec::new(),
+            told: Vec::new(),
             found: Vec::new(),
             grants: Vec::new(),
             replies: Vec::new(),
@@ -132,6 +135,7 @@ impl World {
             }
             Effect::Reopen { grants, .. } => self.grants = grants,
             Effect::PauseWebhook { webhook, .. } => self.pauses.push(webhook),
+            Effect::Tell(notice) => self.told.push(notice),
         }
         None
     }

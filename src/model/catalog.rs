@@ -1,4 +1,4 @@
-//! The catalogue of event types: the 43 that every hookwheel knows and the operator's own. It never changes while in use.
+//! The catalogue of event types: the 43 that every hookwheel knows, the operator's, and those that the daemon tells about itself. It never changes while in use.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,7 +7,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::nearest;
+use super::{Project, nearest};
+
+/// The channel of what the daemon tells about itself.
+pub const CHANNEL_OF_DAEMON: &str = "hookwheel";
 
 const BUILT_IN: &str = include_str!("catalog.toml");
 
@@ -47,6 +50,12 @@ impl EventTypeName {
         let mut segments = self.0.split('.');
         std::array::from_fn(|_| segments.next().unwrap_or_default())
     }
+
+    /// Whether the daemon tells of such events itself, and nobody else does.
+    #[must_use]
+    pub fn is_of_daemon(&self) -> bool {
+        self.segments()[0] == CHANNEL_OF_DAEMON
+    }
 }
 
 impl fmt::Display for EventTypeName {
@@ -84,24 +93,26 @@ pub struct EventType {
     pub description: String,
 }
 
-/// Every event type that this daemon accepts, in the order in which they are shown.
+/// Every event type that this daemon knows, in the order in which they are shown.
 #[derive(Clone, Debug)]
 pub struct Catalog {
     types: Vec<EventType>,
+    of_daemon: Vec<EventType>,
     by_name: HashMap<EventTypeName, usize>,
 }
 
 #[derive(Deserialize)]
 struct CatalogFile {
     event_type: Vec<EventType>,
+    own_type: Vec<EventType>,
 }
 
 impl Catalog {
-    /// The 43 types of the messaging platform.
+    /// The 43 types of the messaging platform, and those of the daemon itself.
     #[must_use]
     pub fn built_in() -> Self {
         let file: CatalogFile = toml::from_str(BUILT_IN).expect("the embedded catalogue is read by a test");
-        let mut catalog = Self { types: Vec::new(), by_name: HashMap::new() };
+        let mut catalog = Self { types: Vec::new(), of_daemon: file.own_type, by_name: HashMap::new() };
         for event_type in file.event_type {
             catalog.add(event_type).expect("the embedded catalogue names each type once");
         }
@@ -111,8 +122,11 @@ impl Catalog {
     /// Adds a type of the operator's own.
     ///
     /// # Errors
-    /// A sentence when the name is taken.
+    /// A sentence when the name is taken, or of the daemon's own channel.
     pub fn add(&mut self, event_type: EventType) -> Result<(), String> {
+        if event_type.name.is_of_daemon() {
+            return Err(format!("{}: the channel {CHANNEL_OF_DAEMON} is the daemon's own; choose another", event_type.name));
+        }
         if self.by_name.contains_key(&event_type.name) {
             return Err(format!("the event type {} exists already", event_type.name));
         }
@@ -121,11 +135,12 @@ impl Catalog {
         Ok(())
     }
 
-    /// The type of that name.
+    /// The type of that name, of the platform or of the daemon.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&EventType> {
         let name = EventTypeName::parse(name).ok()?;
-        self.by_name.get(&name).map(|index| &self.types[*index])
+        let of_daemon = || self.of_daemon.iter().find(|event_type| event_type.name == name);
+        self.by_name.get(&name).map(|index| &self.types[*index]).or_else(of_daemon)
     }
 
     /// The place of a type in [`Catalog::types`].
@@ -134,16 +149,27 @@ impl Catalog {
         self.by_name.get(name).copied()
     }
 
-    /// Every type, in the order in which they are shown.
+    /// Every type that may be posted, in the order in which they are shown.
     #[must_use]
     pub fn types(&self) -> &[EventType] {
         &self.types
     }
 
+    /// Every type that events of a project may have: in the daemon's own project those of the daemon and no others.
+    #[must_use]
+    pub fn types_of(&self, project: &Project) -> &[EventType] {
+        if project.is_of_daemon() { &self.of_daemon } else { &self.types }
+    }
+
+    /// Every type, those of the daemon last.
+    pub fn all(&self) -> impl Iterator<Item = &EventType> {
+        self.types.iter().chain(&self.of_daemon)
+    }
+
     /// The known name that `wrong` was most likely meant to be.
     #[must_use]
     pub fn nearest(&self, wrong: &str) -> Option<&str> {
-        nearest(wrong, self.types.iter().map(|event_type| event_type.name.as_str()))
+        nearest(wrong, self.all().map(|event_type| event_type.name.as_str()))
     }
 
     /// The sentence for a name that is not in the catalogue.
@@ -200,6 +226,22 @@ mod tests {
             assert_eq!(event_type.group, group_label(group));
             assert!(!event_type.label.is_empty() && event_type.description.ends_with('.'), "{event_type:?}");
         }
+    }
+
+    #[test]
+    fn the_daemons_own_types_are_a_channel_apart() {
+        let (catalog, [daemon, shop]) = (Catalog::built_in(), ["hookwheel", "shop.example.com"].map(|text| Project::parse(text).unwrap()));
+        assert_eq!((catalog.types_of(&shop).len(), catalog.types_of(&daemon).len(), catalog.all().count()), (43, 5, 48));
+        for event_type in catalog.types_of(&daemon) {
+            let [channel, group, _] = event_type.name.segments();
+            assert_eq!((channel, event_type.channel.as_str()), (CHANNEL_OF_DAEMON, CHANNEL_OF_DAEMON));
+            assert_eq!(event_type.group, group_label(group));
+            assert!(event_type.name.is_of_daemon() && catalog.get(event_type.name.as_str()) == Some(event_type));
+            assert!(!event_type.label.is_empty() && event_type.description.ends_with('.'), "{event_type:?}");
+        }
+        assert!(catalog.types().iter().all(|event_type| !event_type.name.is_of_daemon()));
+        let own = EventType { name: EventTypeName::parse("hookwheel.webhook.resumed").unwrap(), ..catalog.types()[0].clone() };
+        assert!(Catalog::built_in().add(own).unwrap_err().contains("the daemon's own"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A project: one domain of a customer, in one spelling however it was written. It never resolves anything.
+//! A project: one domain of a customer, in one spelling however it was written; or `hookwheel`, the daemon's own. It never resolves anything.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,6 +7,9 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+/// The one project that is no domain: what the daemon tells about itself.
+const OF_DAEMON: &str = "hookwheel";
+
 /// A project domain, kept in its ASCII form (UTS 46, RFC 5891): `müller-bücher.example` and
 /// `xn--mller-bcher-thbg.example` are one project, and case does not matter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -14,13 +17,28 @@ use serde::{Deserialize, Serialize};
 pub struct Project(Arc<str>);
 
 impl Project {
-    /// Parses a domain name in either form.
+    /// The daemon's own project.
+    #[must_use]
+    pub fn of_daemon() -> Self {
+        Self(OF_DAEMON.into())
+    }
+
+    /// Whether it is the daemon's own.
+    #[must_use]
+    pub fn is_of_daemon(&self) -> bool {
+        &*self.0 == OF_DAEMON
+    }
+
+    /// Parses a domain name in either form, or the name of the daemon's own project.
     ///
     /// # Errors
     /// A sentence that says what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("{} is not a project: expected a domain such as shop.example.com", super::shown(text));
         let ascii = idna::domain_to_ascii_strict(text).map_err(|_| wrong())?;
+        if ascii == OF_DAEMON {
+            return Ok(Self::of_daemon());
+        }
         let is_address = ascii.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
         if !ascii.contains('.') || is_address || ascii.len() > 253 || ascii.ends_with('.') {
             return Err(wrong());
@@ -90,6 +108,13 @@ mod tests {
         assert_eq!(unicode, Project::parse(unicode.as_str()).unwrap());
         assert!(unicode.as_str().starts_with("xn--"));
         assert_eq!(unicode.to_string(), "müller-bücher.example");
+    }
+
+    #[test]
+    fn one_project_is_no_domain() {
+        assert_eq!(Project::parse("hookwheel"), Ok(Project::of_daemon()));
+        assert!(Project::of_daemon().is_of_daemon() && !Project::parse("hookwheel.example").unwrap().is_of_daemon());
+        assert_eq!(serde_json::to_string(&Project::of_daemon()).unwrap(), "\"hookwheel\"");
     }
 
     #[test]

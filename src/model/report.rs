@@ -156,7 +156,7 @@ pub struct ConfigurationStatus {
 }
 
 /// When the configuration was last read again, or tried to be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastReload {
     /// When.
     pub at: UnixMillis,

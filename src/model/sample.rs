@@ -2,11 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::EventType;
+use super::{EventType, notice};
 
-/// Data such as a messaging platform would send with an event of that type.
+/// Data such as a messaging platform would send with an event of that type, or the daemon itself.
 #[must_use]
 pub fn data(event_type: &EventType) -> Map<String, Value> {
+    if event_type.name.is_of_daemon() {
+        return notice::sample(event_type);
+    }
     let [channel, _, what] = event_type.name.segments();
     let data = match channel {
         "email" => json!({ "email": "anna@example.com", "message_id": "summer-sale-1042" }),

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Catalog, EventTypeName};
+use super::{Catalog, EventType, EventTypeName, Project};
 
 /// A pattern over event type names: three segments, each a word or anything.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -45,16 +45,28 @@ impl Selector {
         self.segments.iter().zip(name.segments()).all(|(wanted, segment)| wanted.as_deref().is_none_or(|wanted| wanted == segment))
     }
 
-    /// Why this selector can't want anything of `catalog`; `None` when it can.
+    /// Why this selector can't want anything of a project's events, or of those of any domain; `None` when it can.
     #[must_use]
-    pub fn mistake(&self, catalog: &Catalog) -> Option<String> {
-        if catalog.types().iter().any(|event_type| self.matches(&event_type.name)) {
+    pub fn mistake(&self, catalog: &Catalog, project: Option<&Project>) -> Option<String> {
+        let is_any = |types: &[EventType]| types.iter().any(|event_type| self.matches(&event_type.name));
+        let daemon = Project::of_daemon();
+        let types = project.map_or(catalog.types(), |project| catalog.types_of(project));
+        if is_any(types) {
             return None;
+        }
+        if is_any(catalog.types_of(&daemon)) {
+            return Some(format!("{:?} is what the daemon tells about itself, in the project {daemon} alone", self.text));
+        }
+        if is_any(catalog.types()) {
+            return Some(format!(
+                "{:?} matches nothing in the project {daemon}, where the daemon tells about itself; try \"*\"",
+                self.text
+            ));
         }
         if !self.text.contains('*') {
             return Some(catalog.unknown_type(&self.text));
         }
-        let forms = catalog.types().iter().flat_map(|event_type| {
+        let forms = types.iter().flat_map(|event_type| {
             let [channel, group, what] = event_type.name.segments();
             [
                 format!("{channel}.*"),
@@ -121,9 +133,14 @@ mod tests {
         for wrong in ["", "email", "email.status", "email.sta*", "*.delivered", "a.b.c.d", "Email.*", ".*"] {
             assert!(Selector::parse(wrong).is_err(), "{wrong}");
         }
-        let catalog = Catalog::built_in();
-        assert!(Selector::parse("emial.*").unwrap().mistake(&catalog).unwrap().contains("did you mean \"email.*\"?"));
-        assert!(Selector::parse("email.status.bounce").unwrap().mistake(&catalog).unwrap().contains("email.status.bounced"));
-        assert_eq!(Selector::parse("email.*").unwrap().mistake(&catalog), None);
+        let (catalog, shop, daemon) = (Catalog::built_in(), Project::parse("shop.example.com").unwrap(), Project::of_daemon());
+        assert!(Selector::parse("emial.*").unwrap().mistake(&catalog, Some(&shop)).unwrap().contains("did you mean \"email.*\"?"));
+        assert!(Selector::parse("email.status.bounce").unwrap().mistake(&catalog, Some(&shop)).unwrap().contains("email.status.bounced"));
+        assert_eq!(Selector::parse("email.*").unwrap().mistake(&catalog, Some(&shop)), None);
+        let mistake = |text, project| Selector::parse(text).unwrap().mistake(&catalog, Some(project)).unwrap_or_default();
+        assert!(mistake("hookwheel.*", &shop).contains("in the project hookwheel alone"));
+        assert!(mistake("email.*", &daemon).contains("where the daemon tells about itself"));
+        assert!(mistake("hookwheel.webhok.*", &daemon).contains("did you mean \"hookwheel.webhook.*\"?"));
+        assert_eq!(["*", "hookwheel.webhook.*", "hookwheel.disk.low"].map(|text| mistake(text, &daemon)), [""; 3]);
     }
 }

@@ -7,14 +7,17 @@
 //! * "The same content" compares the fields as submitted: type, project, timestamp, and the tokens of `data`.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::blacklist::Reason;
+use super::catalog::CHANNEL_OF_DAEMON;
 use super::{Address, Catalog, EventId, EventType, EventTypeName, FieldsHash, NewEvent, Project};
 use crate::limits::EVENT_MESSAGE_MAX;
 use crate::time::UnixMillis;
@@ -66,9 +69,10 @@ pub fn parse(text: &str, catalog: &Catalog, now: UnixMillis, fresh_id: impl FnOn
     let fields = fields_of(text).map_err(|mistake| vec![mistake])?;
     let mut mistakes = Vec::new();
     let mut keep = |result: Result<(), String>| mistakes.extend(result.err());
-    let event_type = catalog.get(&fields.event_type);
-    keep(event_type.map(drop).ok_or_else(|| catalog.unknown_type(&fields.event_type)));
-    let project = Project::parse(&fields.project);
+    let event_type = type_of(&fields.event_type, catalog);
+    keep(event_type.as_ref().map(drop).map_err(Clone::clone));
+    let event_type = event_type.ok();
+    let project = Project::parse(&fields.project).and_then(refuse_that_of_daemon);
     keep(project.as_ref().map(drop).map_err(Clone::clone));
     let id = fields.id.as_deref().map(EventId::parse).transpose();
     keep(id.as_ref().map(drop).map_err(Clone::clone));
@@ -81,21 +85,49 @@ pub fn parse(text: &str, catalog: &Catalog, now: UnixMillis, fresh_id: impl FnOn
     let data = compact(fields.data.get());
     let fields_hash = hash_of(&[event_type.name.as_str(), project.as_str(), fields.timestamp.as_deref().unwrap_or_default(), &data]);
     let timestamp = fields.timestamp.map_or_else(|| now.to_string(), Cow::into_owned);
-    let body = format!(
-        r#"{{"type":{},"timestamp":{},"project":{},"data":{data}}}"#,
-        json_string(event_type.name.as_str()),
-        json_string(&timestamp),
-        json_string(&project.to_unicode())
-    );
     Ok(NewEvent {
         id_by_client: id.is_some(),
         id: id.unwrap_or_else(fresh_id),
         event_type: event_type.name.clone(),
+        body: body_of(&event_type.name, &timestamp, &project, &data),
         project,
-        body: body.into_bytes().into(),
         fields_hash,
         blacklisted,
     })
+}
+
+/// An event of the daemon itself. `data` is a JSON object.
+#[must_use]
+pub fn of_daemon(event_type: EventTypeName, at: UnixMillis, data: &Value, id: EventId) -> NewEvent {
+    let (project, timestamp, data) = (Project::of_daemon(), at.to_string(), data.to_string());
+    NewEvent {
+        id,
+        id_by_client: false,
+        body: body_of(&event_type, &timestamp, &project, &data),
+        fields_hash: hash_of(&[event_type.as_str(), project.as_str(), &timestamp, &data]),
+        event_type,
+        project,
+        blacklisted: None,
+    }
+}
+
+fn type_of<'a>(text: &str, catalog: &'a Catalog) -> Result<&'a EventType, String> {
+    match catalog.get(text) {
+        Some(event_type) if !event_type.name.is_of_daemon() => Ok(event_type),
+        None if text.split('.').next() != Some(CHANNEL_OF_DAEMON) => Err(catalog.unknown_type(text)),
+        _ => Err(format!("{} can't be posted: the daemon itself tells of what is in the channel {CHANNEL_OF_DAEMON}", super::shown(text))),
+    }
+}
+
+fn refuse_that_of_daemon(project: Project) -> Result<Project, String> {
+    let why = || format!("events of the project {project} can't be posted: it is the daemon's own");
+    if project.is_of_daemon() { Err(why()) } else { Ok(project) }
+}
+
+/// The delivered body.
+fn body_of(event_type: &EventTypeName, timestamp: &str, project: &Project, data: &str) -> Arc<[u8]> {
+    let [event_type, timestamp, project] = [event_type.as_str(), timestamp, &project.to_unicode()].map(json_string);
+    format!(r#"{{"type":{event_type},"timestamp":{timestamp},"project":{project},"data":{data}}}"#).into_bytes().into()
 }
 
 fn fields_of(text: &str) -> Result<Fields<'_>, String> {
@@ -173,7 +205,7 @@ fn compact(json: &str) -> String {
 }
 
 fn json_string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    Value::from(text).to_string()
 }
 
 /// Each field goes in with its length before it, so that fields can't run into each other.
@@ -267,6 +299,24 @@ mod tests {
         let mistakes =
             parsed(r#"{"type":"email.status.bounced","project":"x","id":"a b","timestamp":"now","data":{"email":5}}"#).unwrap_err();
         assert_eq!(mistakes.len(), 4, "{mistakes:?}");
+    }
+
+    #[test]
+    fn what_the_daemon_tells_itself_is_posted_by_nobody_else() {
+        let refused = |event_type: &str, project: &str| {
+            parsed(&format!(r#"{{"type":"{event_type}","project":"{project}","data":{{}}}}"#)).unwrap_err().join("; ")
+        };
+        assert!(refused("hookwheel.webhook.paused", "shop.example.com").contains("the daemon itself tells"));
+        assert!(refused("hookwheel.not.known", "shop.example.com").contains("the daemon itself tells"));
+        assert!(refused("sms.status.delivered", "hookwheel").contains("it is the daemon's own"));
+        assert!(refused("hookwheel.disk.low", "HOOKWHEEL").contains("; events of the project"));
+        let data = serde_json::json!({ "free_bytes": 1 });
+        let name = EventTypeName::parse("hookwheel.disk.low").unwrap();
+        let told = of_daemon(name, NOW, &data, EventId::parse("evt_1").unwrap());
+        assert_eq!(
+            body(&told),
+            r#"{"type":"hookwheel.disk.low","timestamp":"2026-11-23T10:00:00.000Z","project":"hookwheel","data":{"free_bytes":1}}"#
+        );
     }
 
     #[test]

@@ -122,7 +122,7 @@ async fn event<H: Hallway>(
 }
 
 async fn catalog<H: Hallway>(State(hallway): State<H>) -> Json<Vec<EventType>> {
-    Json(hallway.settings().catalog.types().to_vec())
+    Json(hallway.settings().catalog.all().cloned().collect())
 }
 
 async fn explain<H: Hallway>(

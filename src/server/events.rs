@@ -445,7 +445,11 @@ fn check_item(text: &str, settings: &DoorSettings, leave: &Leave, now: UnixMilli
 }
 
 /// `evt_` + a ULID of the wall clock and 80 random bits.
-fn fresh_id() -> EventId {
+///
+/// # Panics
+/// When the system's random generator fails.
+#[must_use]
+pub fn fresh_id() -> EventId {
     let mut random = [0; 16];
     aws_lc_rs::rand::fill(&mut random).expect("the system's random generator works, or no TLS would either");
     let ulid = Ulid::from_parts(wall_now().0, u128::from_le_bytes(random));

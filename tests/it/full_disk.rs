@@ -12,7 +12,7 @@ use std::time::Duration;
 use hookwheel::store::journal::medium::free_bytes;
 use serde_json::Value;
 
-use crate::daemon::{Daemon, House, event, until, webhook};
+use crate::daemon::{Daemon, House, event, until, webhook, webhook_of};
 use crate::receivers::{Receiver, ok};
 
 /// Three segments, the ballast, the view, and as much again.
@@ -148,4 +148,22 @@ fn a_full_disk_refuses_events_records_outcomes_restarts_and_goes_on_by_itself() 
     }
     let wrong = accepted.iter().filter(|id| arrived.get(*id) != Some(&1)).collect::<Vec<_>>();
     assert!(wrong.is_empty() && arrived.len() == accepted.len(), "not delivered exactly once: {wrong:?}, {} arrived", arrived.len());
+}
+
+#[test]
+fn a_disk_that_is_nearly_full_is_told() {
+    let pager = Receiver::new(ok);
+    let house = House::new(&webhook_of("hookwheel", "pager", &pager.url("/"), ""));
+    let Some(small) = SmallDisk::mount(house.path("data")) else {
+        let _ = writeln!(std::io::stderr(), "NOT CHECKED: a disk that is nearly full; it takes root and the right to mount a tmpfs");
+        return;
+    };
+    let daemon = house.start();
+    until("the ballast is made", || small.holds("ballast").then_some(()));
+    small.fill(250 << 20);
+    until("it is told", || (!pager.received().is_empty()).then_some(()));
+    let body: Value = serde_json::from_slice(&pager.received()[0].body).unwrap();
+    let free = body["data"]["free_bytes"].as_u64().unwrap();
+    assert!(body["type"] == "hookwheel.disk.low" && free < 300_000_000, "{body}");
+    assert!(daemon.stop().success());
 }

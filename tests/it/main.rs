@@ -20,6 +20,7 @@ mod lifecycle;
 mod load;
 mod mistakes;
 mod openapi;
+mod operational;
 mod outcomes;
 mod packaging;
 mod power;

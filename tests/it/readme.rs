@@ -10,7 +10,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use hookwheel::model::{Catalog, EventId, EventType, Project, sample, submission};
+use hookwheel::time::UnixMillis;
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::daemon::until;
@@ -253,4 +256,22 @@ fn every_file_that_the_readme_links_to_exists() {
     let local = links.filter(|link| !link.contains("://") && !link.starts_with('#')).collect::<Vec<_>>();
     assert!(!local.is_empty());
     local.iter().for_each(|link| assert!(root.join(link).exists(), "{link}"));
+}
+
+#[test]
+fn the_daemons_own_events_are_those_that_the_readme_shows() {
+    let catalog = Catalog::built_in();
+    let shown = blocks().into_iter().filter(|block| block.language == "json" && block.text.contains("\"hookwheel."));
+    let shown = shown.flat_map(|block| block.text.lines().map(str::to_owned).collect::<Vec<_>>()).collect::<Vec<_>>();
+    let at = UnixMillis(1_795_431_600_000);
+    let body = |event_type: &EventType| {
+        let (data, id) = (Value::Object(sample::data(event_type)), EventId::parse("evt_1").unwrap());
+        String::from_utf8(submission::of_daemon(event_type.name.clone(), at, &data, id).body.to_vec()).unwrap()
+    };
+    let told = catalog.types_of(&Project::of_daemon()).iter().map(body).collect::<Vec<_>>();
+    assert_eq!(shown, told);
+    assert!(
+        told.iter()
+            .all(|line| README.contains(&format!("| `{}` |", serde_json::from_str::<Value>(line).unwrap()["type"].as_str().unwrap())))
+    );
 }

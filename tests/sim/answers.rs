@@ -1,7 +1,7 @@
 //! What the writer answers, on its way through the second hallway: to the engine, to retention, to operators. It never decides anything.
 
 use hookwheel::engine::{Input, Ticket};
-use hookwheel::model::{Locator, Sequence, Settled, Verdict};
+use hookwheel::model::{Locator, PauseReason, Sequence, Settled, Verdict};
 use hookwheel::store::writer::Answer;
 
 use crate::hallway::{Daemon, Operation};
@@ -67,6 +67,10 @@ impl World {
             Some(Operation::PauseChanged(webhook)) => {
                 let paused = daemon.office.is_paused(webhook);
                 daemon.tell(Input::Paused { webhook, paused }, soon_ms);
+                let pauses = daemon.office.states.get(&webhook).map(|state| state.pauses.as_slice()).unwrap_or_default();
+                let by_somebody = pauses.iter().filter(|pause| matches!(pause.reason, PauseReason::Operator | PauseReason::Gone));
+                let began = by_somebody.map(|pause| (webhook, pause.clone())).collect();
+                daemon.tell(Input::PausesBegan(began), soon_ms);
                 if !daemon.office.is_gone(webhook) {
                     daemon.tell(Input::Resumed { webhook }, soon_ms);
                 }

@@ -28,6 +28,8 @@ struct Publication {
     /// The ticket under which an answer is waited for.
     ticket: Option<Ticket>,
     is_open: bool,
+    /// The daemon tells about itself, and forgets it when it ends.
+    is_of_daemon: bool,
 }
 
 impl Clients {
@@ -79,9 +81,20 @@ impl World {
         }
         if !events.is_empty() {
             self.clients.open += 1;
-            self.clients.publications.push(Publication { events, ticket: None, is_open: true });
+            self.clients.publications.push(Publication { events, ticket: None, is_open: true, is_of_daemon: false });
             self.resend(self.clients.publications.len() - 1);
         }
+    }
+
+    /// The daemon itself publishes something.
+    pub(crate) fn publish_for_the_daemon(&mut self, daemon: &mut Daemon, event: NewEvent) {
+        self.clients.open += 1;
+        self.clients.tickets += 1;
+        let ticket = Ticket(self.clients.tickets);
+        let events = vec![event];
+        self.clients.publications.push(Publication { events: events.clone(), ticket: Some(ticket), is_open: true, is_of_daemon: true });
+        let at_ms = self.now_ms + self.rng.below(3);
+        daemon.tell(Input::Published { ticket, events }, at_ms);
     }
 
     fn make_event(&mut self) -> NewEvent {
@@ -109,6 +122,9 @@ impl World {
         }
         let is_there = self.daemon.as_ref().is_some_and(|daemon| daemon.drains_until.is_none());
         if !is_there {
+            if self.clients.publications[index].is_of_daemon {
+                return self.clients.close(index);
+            }
             let delay_ms = self.around(5000);
             self.plan_in(delay_ms, Happening::Resend(index));
             return;
@@ -153,7 +169,16 @@ impl World {
         for (project, id, deliveries) in accepted {
             self.answered.insert((project, id), deliveries);
         }
+        let is_of_daemon = self.clients.publications[index].is_of_daemon;
         match reply {
+            Reply::QueueFull { .. } | Reply::DiskFull if is_of_daemon && !self.is_calm => {
+                let delay_ms = self.around(2000);
+                self.plan_in(delay_ms, Happening::Resend(index));
+            }
+            _ if is_of_daemon => {
+                daemon.tell(Input::Told(1), self.now_ms);
+                self.clients.close(index);
+            }
             Reply::QueueFull { .. } | Reply::DiskFull | Reply::Draining if !self.is_calm && self.rng.percent(70) => {
                 let delay_ms = self.around(20_000);
                 self.plan_in(delay_ms, Happening::Resend(index));
@@ -169,7 +194,7 @@ impl World {
             if self.clients.publications[index].ticket.take().is_none() {
                 continue;
             }
-            if self.rng.percent(85) {
+            if !self.clients.publications[index].is_of_daemon && self.rng.percent(85) {
                 let delay_ms = self.around(4000);
                 self.plan_in(delay_ms, Happening::Resend(index));
             } else {

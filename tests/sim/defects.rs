@@ -21,6 +21,7 @@
 //! | what operators end is only said to be | 2 | the view equals the fold of the journal |
 
 use hookwheel::engine::{Configuration, Input};
+use hookwheel::model::{Pause, PauseReason, WebhookNumber};
 use hookwheel::store::fact::{Cancelled, Fact};
 use hookwheel::store::writer::Order;
 use hookwheel::time::UnixMillis;
@@ -61,10 +62,12 @@ pub(crate) enum Defect {
     LongMemory,
     /// What operators want ended is only said to be.
     EndsNothing,
+    /// Whenever time passes the engine hears of a pause that nobody made.
+    HearsOfPauses,
 }
 
 /// Every defect, with the laws of which one must notice.
-pub(crate) const PLANTED: [(Defect, &[&str]); 14] = [
+pub(crate) const PLANTED: [(Defect, &[&str]); 15] = [
     (Defect::DiskLies, &["nothing is sent or answered before it is durable"]),
     (
         Defect::DirectoryLies,
@@ -88,7 +91,9 @@ pub(crate) const PLANTED: [(Defect, &[&str]); 14] = [
     (Defect::ForgetsTheCap, &["caps hold"]),
     (Defect::FastClock, &["attempts follow the schedule", "never early"]),
     (Defect::LoadsNotAll, &["the engine knows what is pending"]),
-    (Defect::LongMemory, &["answers are right"]),
+    // What is not written because it was recognized looks like a refusal.
+    (Defect::LongMemory, &["answers are right", "events are refused only while the disk is full"]),
+    (Defect::HearsOfPauses, &["nothing is told that did not happen"]),
     (
         Defect::EndsNothing,
         &["the view equals the fold of the journal", "the journal is what was asked for", "the engine knows what is pending"],
@@ -106,6 +111,10 @@ impl World {
             (Defect::LoadsNotAll, Input::Loaded(mut entries)) => {
                 entries.pop();
                 Input::Loaded(entries)
+            }
+            (Defect::HearsOfPauses, Input::Ticked) => {
+                let pause = Pause { reason: PauseReason::Operator, since: UnixMillis(0), by: "nobody".into() };
+                Input::PausesBegan(vec![(WebhookNumber(1), pause)])
             }
             (_, input) => input,
         }

@@ -20,6 +20,7 @@ use crate::laws::{self, Law, require};
 use crate::ledger::KnownId;
 use crate::medium::SimMedium;
 use crate::mirror::Mirror;
+use crate::notices::Gossip;
 use crate::office::Office;
 use crate::table::SimTable;
 use crate::wishes::Wishes;
@@ -47,6 +48,7 @@ pub(crate) struct Daemon {
     pub(crate) bodies: JournalReader<SimMedium>,
     pub(crate) durable: JournalReader<SimMedium>,
     pub(crate) mirror: Mirror,
+    pub(crate) gossip: Gossip,
     pub(crate) office: Office,
     /// News on its way to the engine.
     pub(crate) inbox: VecDeque<Input>,
@@ -155,6 +157,7 @@ impl World {
 
     fn mirror_input(&mut self, daemon: &mut Daemon, input: &Input, now: UnixMillis) {
         let mirror = &mut daemon.mirror;
+        daemon.gossip.heard(input);
         match input {
             Input::Configured(configuration) => {
                 mirror.configured(configuration, now);
@@ -174,6 +177,7 @@ impl World {
             Input::RetryWanted { .. } | Input::CancelWanted { .. } | Input::ReopenWanted { .. } | Input::Carried(_) => {}
             Input::SendingPaused(paused) => mirror.sending_paused = *paused,
             Input::Published { .. } | Input::Attempted { .. } | Input::Recorded(_) | Input::Ticked => {}
+            Input::PausesBegan(_) | Input::DiskMeasured { .. } | Input::Told(_) => {}
         }
     }
 
@@ -186,6 +190,7 @@ impl World {
             Effect::RecordAttempt(record) => {
                 laws::attempts_follow_the_schedule(&daemon.mirror, &record, now)?;
                 daemon.mirror.recorded(&record);
+                daemon.gossip.recorded(&record);
                 daemon.unrecorded += 1;
                 let AttemptRecord { key, body, attempt } = record;
                 self.note(
@@ -224,6 +229,7 @@ impl World {
                     daemon.operate(vec![fact], Operation::PauseChanged(webhook), soon_ms);
                 }
             }
+            Effect::Tell(notice) => self.publish_notice(daemon, &notice)?,
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use crate::laws::{self, Law, require};
 use crate::ledger::last_of;
 use crate::medium::SimMedium;
 use crate::mirror::Mirror;
+use crate::notices::Gossip;
 use crate::office::Office;
 use crate::table::SimTable;
 use crate::view;
@@ -116,6 +117,7 @@ impl World {
             bodies: JournalReader::new(Arc::new(self.medium.daemon())),
             durable: JournalReader::new(Arc::new(self.medium.durable())),
             mirror: Mirror::default(),
+            gossip: Gossip::default(),
             office,
             inbox: VecDeque::new(),
             orders: VecDeque::new(),

@@ -16,6 +16,7 @@ mod ledger;
 mod lifecycle;
 mod medium;
 mod mirror;
+mod notices;
 mod office;
 mod operator;
 mod random;

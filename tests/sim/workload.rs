@@ -68,9 +68,9 @@ impl Plan {
         let often = |rng: &mut Rng| if rng.one_in(4) { 100 * HOUR } else { rng.between(4 * MINUTE, HOUR) };
         let (crash_every_ms, trouble_every_ms) = (often(rng), often(rng).max(15 * MINUTE));
         let lies = rng.one_in(12);
-        let webhooks = (0..rng.between(2, 6)).map(|number| webhook(rng, number)).collect();
+        let mut webhooks = (0..rng.between(2, 6)).map(|number| webhook(rng, number)).collect::<Vec<_>>();
         let segment_size = *rng.pick(&[40 * 1024, 64 * 1024, 96 * 1024, 256 * 1024]);
-        Self {
+        let plan = Self {
             active_ms,
             segment_size,
             keep_ms: *rng.pick(&[72 * HOUR, HOUR, 10 * MINUTE, MINUTE]),
@@ -89,8 +89,13 @@ impl Plan {
             mood_every_ms: rng.between(MINUTE, HOUR),
             lies,
             rots: !lies && rng.one_in(10),
-            webhooks,
+            webhooks: Vec::new(),
+        };
+        // Behind everything else that is drawn, so that nothing else depends on whether somebody listens to the daemon itself.
+        for _ in 0..rng.below(3) {
+            webhooks.push(listener(rng, webhooks.len() as u64));
         }
+        Self { webhooks, ..plan }
     }
 }
 
@@ -148,6 +153,13 @@ pub(crate) fn webhook(rng: &mut Rng, number: u64) -> WebhookSpec {
     };
     change(rng, &mut spec);
     spec
+}
+
+/// A webhook of the file that gets what the daemon tells about itself.
+fn listener(rng: &mut Rng, number: u64) -> WebhookSpec {
+    let wanted = rng.pick::<&str>(&["*", "*", "hookwheel.webhook.*", "hookwheel.delivery.dropped"]);
+    let selectors = vec![Selector::parse(wanted).expect("these are selectors")];
+    WebhookSpec { project: Project::of_daemon(), selectors, ..webhook(rng, number) }
 }
 
 /// Changes how a webhook is delivered to.

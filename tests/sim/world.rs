@@ -92,6 +92,8 @@ pub(crate) struct World {
     /// The most attempts that a webhook's schedules ever had.
     pub(crate) longest: BTreeMap<WebhookNumber, u32>,
     pub(crate) webhooks_made: u64,
+    /// So much was told by daemons about themselves.
+    pub(crate) notices: u64,
     pub(crate) incarnation: u64,
     /// What the wall clock shows more, or less, than at the beginning and the time that has passed.
     pub(crate) wall_offset_ms: i64,
@@ -156,6 +158,7 @@ impl World {
             clients: Clients::default(),
             daemon: None,
             webhooks_made: definitions.len() as u64,
+            notices: 0,
             definitions,
             moods: BTreeMap::new(),
             answered: BTreeMap::new(),
@@ -369,6 +372,7 @@ impl World {
         self.note("the disk is full", &[("room", room), ("starved", starved.into())]);
         self.medium.fill(room, self.plan.segment_size, starved);
         self.full_until = Some(u64::MAX);
+        self.disk_is_measured(0);
         // What is accepted into the last segments has more outcomes than the reserve takes.
         for _ in 0..self.rng.below(60) {
             self.publish_something();
@@ -381,6 +385,7 @@ impl World {
     fn disk_has_room(&mut self) {
         self.note("the disk has room again", &[]);
         self.medium.make_room();
+        self.disk_is_measured(u64::MAX);
         if self.full_until == Some(u64::MAX) {
             self.full_until = Some(self.now_ms);
         }

@@ -101,7 +101,8 @@ pub(super) fn demo(demo: &Demo, output: &mut Output<'_>) -> Result<(), Failure> 
             .map_err(|error| Failure::Refused(format!("the demo could not start: {error}")))?;
     }
     let mut stage = Stage::set(interrupted, output)?;
-    let types = stage.client.get::<Vec<EventType>>("/v1/catalog")?;
+    let mut types = stage.client.get::<Vec<EventType>>("/v1/catalog")?;
+    types.retain(|event_type| !event_type.name.is_of_daemon());
     stage.furnish(&types)?;
     stage.say(render::opening)?;
     let stopwatch = Stopwatch::start();

@@ -34,7 +34,8 @@ fn render_catalog(types: &[EventType], screen: &Screen) -> String {
             if !rows.is_empty() {
                 rows.push(vec![uncoloured("")]);
             }
-            rows.push(vec![(Tone::Label, heading.clone())]);
+            let remark = event_type.name.is_of_daemon().then(|| uncoloured("told by the daemon itself, in the project hookwheel"));
+            rows.push([(Tone::Label, heading.clone())].into_iter().chain(remark).collect());
         }
         rows.push([event_type.name.as_str(), &event_type.label, &event_type.description].map(uncoloured).to_vec());
     }
@@ -65,7 +66,7 @@ mod tests {
     #[test]
     fn the_catalogue_is_told_by_channel_and_group() {
         let catalog = Catalog::built_in();
-        let text = render_catalog(catalog.types(), &PIPE);
+        let text = render_catalog(&catalog.all().cloned().collect::<Vec<_>>(), &PIPE);
         let beginning =
             text.lines().take(7).map(|line| line.chars().take(70).collect::<String>().trim_end().to_owned() + "\n").collect::<String>();
         insta::assert_snapshot!(beginning, @"
@@ -77,7 +78,9 @@ mod tests {
         Email · Contact Event
         email.contact.subscribed              Contact subscribes to Email
         ");
-        assert_eq!(text.lines().filter(|line| line.contains('.') && !line.contains(" · ")).count(), 43);
+        assert_eq!(text.lines().filter(|line| line.contains('.') && !line.contains(" · ")).count(), 43 + 5);
+        let marked = text.lines().filter(|line| line.starts_with("hookwheel · ") && line.contains("told by the daemon itself")).count();
+        assert_eq!(marked, 3, "{text}");
     }
 
     #[test]

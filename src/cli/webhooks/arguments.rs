@@ -58,7 +58,7 @@ pub(super) struct Definition {
     /// What people call it
     #[arg(long, value_name = "TEXT")]
     pub(super) title: Option<String>,
-    /// The project whose events it gets, a domain
+    /// The project whose events it gets, a domain; `hookwheel` for what the daemon tells about itself
     #[arg(long, short, value_name = "DOMAIN")]
     pub(super) project: Option<String>,
     /// Where its events go

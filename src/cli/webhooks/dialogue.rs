@@ -25,8 +25,12 @@ pub(super) fn complete(definition: &mut Definition, catalog: &[EventType], asker
         definition.set("url", asker.ask_until("Endpoint URL", "", url)?);
     }
     if definition.get("events").is_none() {
+        // What the daemon tells about itself is a project of its own, with events of its own.
+        let is_of_daemon =
+            definition.text("project").and_then(|text| Project::parse(text).ok()).is_some_and(|project| project.is_of_daemon());
+        let types = catalog.iter().filter(|event_type| event_type.name.is_of_daemon() == is_of_daemon).cloned().collect::<Vec<_>>();
         let events = loop {
-            let events = events(catalog, asker)?;
+            let events = events(&types, asker)?;
             if !events.is_empty() {
                 break events;
             }
@@ -108,6 +112,16 @@ mod tests {
         ] {
             assert!(asked.contains(words), "{words}: {asked}");
         }
+    }
+
+    #[test]
+    fn in_the_daemons_own_project_its_own_events_are_asked_for() {
+        let catalog = Catalog::built_in().all().cloned().collect::<Vec<_>>();
+        let (mut input, mut prompt) = (std::io::Cursor::new("1,4\n"), Vec::new());
+        let mut definition = Definition::parse(r#"{"title":"Pager","project":"hookwheel","url":"https://pager.example/"}"#).unwrap();
+        complete(&mut definition, &catalog, &mut Asker::new(&mut input, &mut prompt)).unwrap();
+        assert!(definition.to_toml().contains(r#"events = ["hookwheel.webhook.paused", "hookwheel.delivery.dropped"]"#), "{definition:?}");
+        assert!(!String::from_utf8(prompt).unwrap().contains("Email"));
     }
 
     #[test]

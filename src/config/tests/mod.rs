@@ -72,7 +72,7 @@ fn what_the_example_has_in_comments_is_good_too() {
     let text = uncommented.collect::<Vec<_>>().join("\n").replace("\"…\"", &format!("\"{}\"", "0".repeat(64)));
     let text = text.replace("http://127.0.0.1:9000/", "https://127.0.0.1:9000/");
     let config = good(&text);
-    assert_eq!((config.webhooks.len(), config.tokens.len(), config.catalog.types().len()), (2, 1, 44));
+    assert_eq!((config.webhooks.len(), config.tokens.len(), config.catalog.types().len()), (3, 1, 44));
     assert!(config.egress.require_https && config.webhooks[0].ordered && config.webhooks[0].paused);
     assert_eq!(config.server.admin_socket, Path::new("/run/hookwheel/admin.sock"));
 }

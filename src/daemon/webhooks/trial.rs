@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::in_force;
 use crate::daemon::house::House;
@@ -32,12 +32,16 @@ pub(in crate::daemon) async fn test(house: &House, id: WebhookId, request: TestR
     let event_type = type_for(&request, &webhook, &config.catalog)?;
     let wanted = webhook.spec.selector_for(&event_type.name).is_some();
     let data = request.data.unwrap_or_else(|| sample::data(event_type));
-    let text = json!({ "type": event_type.name, "project": webhook.spec.project, "data": data }).to_string();
     let sent_at = wall_now();
     // Not the form of an id that the daemon gives to events, so that a receiver, and whoever reads its log, can tell.
     let fresh_id = || EventId::parse(&format!("test_{}", sent_at.0)).expect("digits are good in an id");
-    let event = submission::parse(&text, &config.catalog, sent_at, fresh_id);
-    let event = event.map_err(|mistakes| Refusal::Invalid { detail: mistakes.join("; ") })?;
+    let event = if event_type.name.is_of_daemon() {
+        submission::of_daemon(event_type.name.clone(), sent_at, &Value::Object(data), fresh_id())
+    } else {
+        let text = json!({ "type": event_type.name, "project": webhook.spec.project, "data": data }).to_string();
+        let event = submission::parse(&text, &config.catalog, sent_at, fresh_id);
+        event.map_err(|mistakes| Refusal::Invalid { detail: mistakes.join("; ") })?
+    };
     if webhook.spec.timeout_ms > limits::TRIAL_TIMEOUT_MAX_MS {
         Arc::make_mut(&mut webhook).spec.timeout_ms = limits::TRIAL_TIMEOUT_MAX_MS;
     }
@@ -68,10 +72,14 @@ pub(in crate::daemon) async fn test(house: &House, id: WebhookId, request: TestR
 
 /// The type that was asked for, else the first that the webhook wants.
 fn type_for<'a>(request: &TestRequest, webhook: &Webhook, catalog: &'a Catalog) -> Result<&'a EventType, Refusal> {
+    let project = &webhook.spec.project;
     let found = match &request.event_type {
+        Some(name) if name.is_of_daemon() != project.is_of_daemon() => {
+            Err(format!("there is never an event {name} in the project {project}"))
+        }
         Some(name) => catalog.get(name.as_str()).ok_or_else(|| catalog.unknown_type(name.as_str())),
         None => {
-            let first = catalog.types().iter().find(|event_type| webhook.spec.selector_for(&event_type.name).is_some());
+            let first = catalog.types_of(project).iter().find(|event_type| webhook.spec.selector_for(&event_type.name).is_some());
             first.ok_or_else(|| "no event type of the catalogue is one that this webhook wants".to_owned())
         }
     };
