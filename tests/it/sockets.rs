@@ -15,7 +15,12 @@ fn activated(house: &House, sockets: [Option<OwnedFd>; 2]) -> Command {
     let second = if count > 1 { "4>&1" } else { "" };
     let script = format!("exec 3<&0 {second} 0</dev/null 1>/dev/null; LISTEN_FDS={count} LISTEN_PID=$$ exec \"$0\" \"$@\"");
     let mut command = Command::new("bash");
-    command.args(["-c", &script]).arg(serve.get_program()).args(serve.get_args()).env_remove("NOTIFY_SOCKET").env_remove("HOOKWHEEL_SOCKET");
+    command
+        .args(["-c", &script])
+        .arg(serve.get_program())
+        .args(serve.get_args())
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("HOOKWHEEL_SOCKET");
     let [stdin, stdout] = sockets.map(|socket| socket.map_or_else(Stdio::null, Stdio::from));
     command.stdin(stdin).stdout(stdout);
     command

@@ -74,7 +74,8 @@ pub(crate) fn run() {
     let (house, without) = (House::new(), House::new());
     let refusing = free_address();
     let of_healthy = || (0..HEALTHY_WEBHOOKS).map(|number| (format!("healthy-{number}"), healthy(number), receiver, ""));
-    let of_dead = (0..backlog.div_ceil(PENDING_OF_ONE)).map(|number| (format!("dead-{number}"), dead(number * PENDING_OF_ONE), refusing, ""));
+    let of_dead =
+        (0..backlog.div_ceil(PENDING_OF_ONE)).map(|number| (format!("dead-{number}"), dead(number * PENDING_OF_ONE), refusing, ""));
     house.configure(&format!("[limits]\nmax_pending = {}\n", backlog + 10 * HEALTHY_EVENTS), of_healthy().chain(of_dead));
     without.configure("", of_healthy());
 

@@ -38,7 +38,10 @@ pub(crate) fn run() {
     }
     let elapsed_ms = stopwatch.elapsed_ms();
     println!("| what | figure |\n| --- | --- |");
-    println!("| {events} events with ids accepted and delivered, [history] max_size = 256 MiB, ids recognized for 10 s | {:.0} events/s |", rate(events, elapsed_ms));
+    println!(
+        "| {events} events with ids accepted and delivered, [history] max_size = 256 MiB, ids recognized for 10 s | {:.0} events/s |",
+        rate(events, elapsed_ms)
+    );
     println!("| the view at the end | {} MiB |", disk_mib(&house.data().join("view")));
     let samples = plot.end();
     let most = |part: &[Sample], of: fn(&Sample) -> u64| part.iter().map(of).max().unwrap_or(0);

@@ -164,7 +164,9 @@ pub(crate) fn resident_mib(pid: u32) -> Option<u64> {
 /// The sum of what the files of a directory have on the disk.
 pub(crate) fn disk_mib(directory: &Path) -> u64 {
     fn bytes(directory: &Path) -> u64 {
-        let size = |entry: std::fs::DirEntry| if entry.path().is_dir() { bytes(&entry.path()) } else { entry.metadata().map_or(0, |file| file.len()) };
+        let size = |entry: std::fs::DirEntry| {
+            if entry.path().is_dir() { bytes(&entry.path()) } else { entry.metadata().map_or(0, |file| file.len()) }
+        };
         std::fs::read_dir(directory).map_or(0, |entries| entries.flatten().map(size).sum())
     }
     bytes(directory) >> 20

@@ -63,7 +63,8 @@ impl Plot {
         let bar = |value: u64, most: u64| "█".repeat(usize::try_from((value * WIDTH).div_ceil(most)).unwrap());
         for part in samples.chunks(samples.len().div_ceil(ROWS).max(1)) {
             // The most of each part, so that no peak is left out.
-            let (resident, on_disk) = (part.iter().map(|one| one.resident_mib).max().unwrap(), part.iter().map(|one| one.disk_mib).max().unwrap());
+            let (resident, on_disk) =
+                (part.iter().map(|one| one.resident_mib).max().unwrap(), part.iter().map(|one| one.disk_mib).max().unwrap());
             println!(
                 "{:>8}  {:>5} MiB {:<24}  {:>6} MiB {}",
                 part[0].at_ms / 1000,

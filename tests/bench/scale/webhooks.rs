@@ -48,7 +48,9 @@ fn idle(daemon: &Running) -> f64 {
 
 pub(crate) fn run() {
     let many = size("WEBHOOKS", 20_000);
-    let mut table = String::from("| webhooks | first start | a start | memory then | idle | events/s accepted | processor time an event |\n| --- | --- | --- | --- | --- | --- | --- |\n");
+    let mut table = String::from(
+        "| webhooks | first start | a start | memory then | idle | events/s accepted | processor time an event |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+    );
     let mut costs = Vec::new();
     for count in [FEW, many] {
         let house = House::new();
