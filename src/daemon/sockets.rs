@@ -23,8 +23,8 @@ pub(super) struct Sockets {
     pub(super) admin: UnixListener,
     /// Where that one lies.
     pub(super) admin_path: PathBuf,
-    /// Whether this daemon made that one, and so removes it at its end.
-    pub(super) admin_is_own: bool,
+    /// The same where this daemon made it, and so removes it at its end.
+    pub(super) own_socket: Option<PathBuf>,
 }
 
 /// What systemd passed, at most one of each kind.
@@ -51,7 +51,8 @@ impl Sockets {
         let listen = listener.local_addr().map_err(DaemonError::failed)?;
         let Some(admin) = admin else {
             let admin = doors::bind_admin_socket(admin_socket).map_err(DaemonError::failed)?;
-            return Ok(Self { listener, listen, admin, admin_path: admin_socket.to_owned(), admin_is_own: true });
+            let admin_path = admin_socket.to_owned();
+            return Ok(Self { listener, listen, admin, own_socket: Some(admin_path.clone()), admin_path });
         };
         let address = admin.local_addr().map_err(DaemonError::failed)?;
         let admin_path = address.as_pathname().ok_or_else(|| strange("the Unix socket has no path"))?.to_owned();
@@ -63,7 +64,7 @@ impl Sockets {
                 "systemd passed another admin socket than the configured one, at which the commands look; make both the same"
             );
         }
-        Ok(Self { listener, listen, admin, admin_path, admin_is_own: false })
+        Ok(Self { listener, listen, admin, admin_path, own_socket: None })
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let data_dir = Arc::new(DataDir::take(&config.server.data_dir).map_err(DaemonError::failed)?);
     let ballast = ballast(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::failed)?;
-    let Sockets { listener, listen, admin, admin_path: admin_socket, admin_is_own } =
+    let Sockets { listener, listen, admin, admin_path: admin_socket, own_socket } =
         runtime.block_on(Sockets::open(&config, &admin_socket))?;
     let medium = Arc::new(RealMedium::open(&data_dir.journal()).map_err(DaemonError::failed)?);
     let mut store = open_store(&data_dir, &medium)?;
@@ -117,7 +117,6 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     begin_tasks(&runtime, &house, pauses, told);
     let (closing, doors) = open_doors(&runtime, listener, admin, &house, metrics);
     tracing::info!(%listen, admin_socket = %house.0.admin_socket.display(), data_dir = %house.0.data_dir.display(), "ready");
-    let own_socket = admin_is_own.then(|| house.0.admin_socket.clone());
     Ok(Running { house, runtime, closing, doors, engine, writer, own_socket })
 }
 

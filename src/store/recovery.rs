@@ -215,7 +215,7 @@ fn follow<M: Medium, T: Table>(
     let meta = match table.get(keys::META)? {
         Some(value) => Meta::from_value(&value).map_err(TableError::from)?,
         None if segments.are_unused(tail) => View::<T>::beginning(segments.journal),
-        None => return Err(Unfit::Table("it says of no journal how far it follows it".into())),
+        None => return Err(Unfit::Table("it holds nothing, or another version of hookwheel laid it out".into())),
     };
     segments.check_position(&meta, tail, reader)?;
     let mut view = View::new(table, meta, meta.floor.segment, true);

@@ -93,7 +93,9 @@ fn a_data_directory_of_format_1_opens_with_everything_that_was_in_it() {
     let house = House::new(&webhooks());
     thaw(FORMAT_1, &house.path("data"));
     let daemon = house.start();
-    assert!(!house.log().contains("WARN"), "nothing is wrong with it, and its view is good:\n{}", house.log());
+    // Its view is of an earlier layout, which is no loss.
+    let warnings = house.log().lines().filter_map(|line| Some(line.split_once("WARN ")?.1.to_owned())).collect::<Vec<_>>();
+    assert_eq!(warnings, ["the view is rebuilt from the journal: it holds nothing, or another version of hookwheel laid it out"]);
     let said = contents(&house);
     let text = serde_json::to_string(&said).unwrap();
     for words in [
@@ -115,6 +117,8 @@ fn a_data_directory_of_format_1_opens_with_everything_that_was_in_it() {
     assert_eq!(house.json(&["webhooks", "show", "good"])["secret"], Value::Null, "its secret was shown");
     assert_eq!(house.json(&["verify"])["sound"], true);
     assert!(daemon.stop().success());
+    assert!(house.start().stop().success());
+    assert!(!house.log().contains("WARN"), "nothing is wrong with it, and its view is good:\n{}", house.log());
     fs::remove_dir_all(house.path("data/view")).unwrap();
     let _daemon = house.start();
     assert_eq!(contents(&house), said, "the view is the fold of the journal");

@@ -26,6 +26,12 @@ pub(super) fn family_of(key: &[u8]) -> Option<u8> {
     key.first().copied().filter(|family| PACKED.contains(family))
 }
 
+/// A key and its value.
+pub(super) type Pair = (Vec<u8>, Vec<u8>);
+
+/// A key and its value, where they lie.
+type Borrowed<'key, 'value> = (&'key [u8], &'value [u8]);
+
 /// The rows of a block, one after the other.
 pub(super) struct Rows<'a> {
     key: Vec<u8>,
@@ -39,7 +45,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The next row.
-    pub(super) fn step(&mut self) -> Result<Option<(&[u8], &'a [u8])>, BadRow> {
+    pub(super) fn step(&mut self) -> Result<Option<Borrowed<'_, 'a>>, BadRow> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -76,8 +82,8 @@ pub(super) fn find(block_key: &[u8], sealed: &[u8], wanted: &[u8]) -> Result<Opt
 ///
 /// # Errors
 /// When the block is damaged, or a row is too large for one.
-pub(super) fn edited(key: &[u8], sealed: Option<&[u8]>, changes: &[Row]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, TableError> {
-    let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::with_capacity(ROWS_MAX + changes.len());
+pub(super) fn edited(key: &[u8], sealed: Option<&[u8]>, changes: &[Row]) -> Result<Vec<Pair>, TableError> {
+    let mut rows: Vec<Pair> = Vec::with_capacity(ROWS_MAX + changes.len());
     let mut changes = changes.iter().peekable();
     if let Some(sealed) = sealed {
         let mut old = Rows::of(key, sealed)?;
@@ -105,7 +111,7 @@ pub(super) fn edited(key: &[u8], sealed: Option<&[u8]>, changes: &[Row]) -> Resu
     Ok(blocks)
 }
 
-fn sealed_block(block_key: &[u8], rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<u8>, TableError> {
+fn sealed_block(block_key: &[u8], rows: &[Pair]) -> Result<Vec<u8>, TableError> {
     let too_large = |_| TableError("a row is too large for a block".into());
     let mut bytes = Vec::with_capacity(rows.len() * 48);
     let mut before = block_key;
@@ -134,8 +140,8 @@ mod tests {
         numbers.into_iter().map(|number| (key(number), Some(number.to_le_bytes().to_vec()))).collect()
     }
 
-    fn numbers(blocks: &[(Vec<u8>, Vec<u8>)]) -> Vec<Vec<u32>> {
-        let read = |(block_key, sealed): &(Vec<u8>, Vec<u8>)| {
+    fn numbers(blocks: &[Pair]) -> Vec<Vec<u32>> {
+        let read = |(block_key, sealed): &Pair| {
             let mut rows = Rows::of(block_key, sealed).unwrap();
             let mut numbers = Vec::new();
             while let Some((row, value)) = rows.step().unwrap() {

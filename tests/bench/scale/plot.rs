@@ -59,7 +59,7 @@ impl Plot {
         let samples = self.samples.lock().unwrap().clone();
         let most = |of: fn(&Sample) -> u64| samples.iter().map(of).max().unwrap_or(0).max(1);
         let (memory, disk) = (most(|sample| sample.resident_mib), most(|sample| sample.disk_mib));
-        println!("\n{:>8}  {:<34}  {}", "seconds", "resident memory", "data directory");
+        println!("\n{:>8}  {:<34}  data directory", "seconds", "resident memory");
         let bar = |value: u64, most: u64| "█".repeat(usize::try_from((value * WIDTH).div_ceil(most)).unwrap());
         for part in samples.chunks(samples.len().div_ceil(ROWS).max(1)) {
             // The most of each part, so that no peak is left out.

@@ -232,7 +232,7 @@ fn a_scan_misses_no_row_that_stays_while_others_come_and_go() {
         scope.spawn(|| {
             let mut state = 3;
             while !ends.load(std::sync::atomic::Ordering::Relaxed) {
-                let keys = (0..60).map(|_| packed(b'q', random(&mut state) % 5_000_000 | 1)).collect::<std::collections::BTreeSet<_>>();
+                let keys = (0..60).map(|_| packed(b'q', (random(&mut state) % 5_000_000) | 1)).collect::<std::collections::BTreeSet<_>>();
                 other.apply(&keys.iter().map(|key| (key.clone(), Some(Vec::new()))).collect::<Vec<_>>()).unwrap();
                 other.apply(&keys.into_iter().map(|key| (key, None)).collect::<Vec<_>>()).unwrap();
             }
