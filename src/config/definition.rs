@@ -126,6 +126,20 @@ paused = true
     }
 
     #[test]
+    fn the_keys_that_are_described_are_those_that_are_read() {
+        let config = config(FILE);
+        let schema = schemars::schema_for!(Definition).to_value();
+        let described = schema["properties"].as_object().unwrap().keys().collect::<Vec<_>>();
+        let mut definition = config.definition_of(&config.webhooks[0]);
+        definition.set("timeout", "3s");
+        assert!(config.webhook(&definition).is_ok());
+        assert!(described.iter().all(|key| definition.get(key).is_some()), "{described:?} has one that the test does not set");
+        for key in definition.keys() {
+            assert!(described.contains(&key), "{key} is not described");
+        }
+    }
+
+    #[test]
     fn a_webhook_of_the_file_and_its_definition_say_the_same() {
         let config = config(FILE);
         let definition = config.definition_of(&config.webhooks[0]);

@@ -113,6 +113,11 @@ impl Definition {
         Value::Object(self.0.clone()).to_string()
     }
 
+    /// The keys that are set.
+    pub fn keys(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+
     /// The value of a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {

@@ -147,7 +147,7 @@ impl Input for Submitted {
             "application/json": { "schema": { "oneOf": [event, batch] } },
             "application/x-ndjson": { "schema": { "type": "string", "description": "One event a line." } },
         });
-        sketch.body_in(content, true);
+        sketch.body_in(&content, true);
     }
 }
 

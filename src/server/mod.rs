@@ -111,7 +111,7 @@ impl IntoResponse for Exposition {
 impl Output for Exposition {
     fn describe(sketch: &mut Sketch<'_>) {
         let text = json!({ "schema": { "type": "string" } });
-        sketch.answers_in(StatusCode::OK, "The metrics.", json!({ "text/plain": text, "application/openmetrics-text": text }));
+        sketch.answers_in(StatusCode::OK, "The metrics.", &json!({ "text/plain": text, "application/openmetrics-text": text }));
     }
 }
 

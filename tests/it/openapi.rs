@@ -59,6 +59,7 @@ fn relay(socket: PathBuf) -> SocketAddr {
     thread::spawn(move || {
         for near in listener.incoming().flatten() {
             // Once the daemon is gone, so is this.
+            near.set_nodelay(true).unwrap();
             let Ok(far) = UnixStream::connect(&socket) else { return };
             thread::spawn(move || pass_on(&near, &far));
         }

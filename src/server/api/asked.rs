@@ -116,7 +116,7 @@ impl<S: Send + Sync> FromRequest<S> for Text {
 
 impl Input for Text {
     fn describe(sketch: &mut Sketch<'_>) {
-        sketch.body_in(json!({ "text/plain": { "schema": { "type": "string" } } }), false);
+        sketch.body_in(&json!({ "text/plain": { "schema": { "type": "string" } } }), false);
         sketch.refused(StatusCode::UNPROCESSABLE_ENTITY, "A line is wrong; `errors` lists every one.");
     }
 }

@@ -174,7 +174,7 @@ impl IntoResponse for Document {
 
 impl Output for Document {
     fn describe(sketch: &mut Sketch<'_>) {
-        sketch.answers_in(StatusCode::OK, "OpenAPI 3.1.", json!({ "application/json": { "schema": { "type": "object" } } }));
+        sketch.answers_in(StatusCode::OK, "OpenAPI 3.1.", &json!({ "application/json": { "schema": { "type": "object" } } }));
     }
 }
 

@@ -110,7 +110,7 @@ impl<'a> Sketch<'a> {
     /// A JSON body.
     pub(super) fn body<B: JsonSchema>(&mut self, is_required: bool) {
         let schema = self.schemas.body::<B>();
-        self.body_in(json!({ "application/json": { "schema": schema } }), is_required);
+        self.body_in(&json!({ "application/json": { "schema": schema } }), is_required);
     }
 
     /// The schema of a body, for [`Sketch::body_in`].
@@ -119,7 +119,7 @@ impl<'a> Sketch<'a> {
     }
 
     /// A body in any of these media types.
-    pub(in super::super) fn body_in(&mut self, content: Value, is_required: bool) {
+    pub(in super::super) fn body_in(&mut self, content: &Value, is_required: bool) {
         self.body = Some(json!({ "required": is_required, "content": content }));
         self.refused(StatusCode::BAD_REQUEST, "The body did not arrive whole, or is not UTF-8.");
         self.refused(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.");
@@ -128,23 +128,23 @@ impl<'a> Sketch<'a> {
     /// An answer in JSON.
     pub(in super::super) fn answers<T: JsonSchema>(&mut self, status: StatusCode, what: &str) {
         let schema = self.schemas.answered::<T>();
-        self.answers_in(status, what, json!({ "application/json": { "schema": schema } }));
+        self.answers_in(status, what, &json!({ "application/json": { "schema": schema } }));
     }
 
     /// An answer in JSON of either form.
     pub(in super::super) fn answers_either<A: JsonSchema, B: JsonSchema>(&mut self, status: StatusCode, what: &str) {
         let schema = json!({ "oneOf": [self.schemas.answered::<A>(), self.schemas.answered::<B>()] });
-        self.answers_in(status, what, json!({ "application/json": { "schema": schema } }));
+        self.answers_in(status, what, &json!({ "application/json": { "schema": schema } }));
     }
 
     /// An answer in any of these media types.
-    pub(in super::super) fn answers_in(&mut self, status: StatusCode, what: &str, content: Value) {
+    pub(in super::super) fn answers_in(&mut self, status: StatusCode, what: &str, content: &Value) {
         self.answers.insert(status.as_u16(), json!({ "description": what, "content": content }));
     }
 
     /// An answer in plain text.
     pub(in super::super) fn answers_text(&mut self, status: StatusCode, what: &str) {
-        self.answers_in(status, what, json!({ "text/plain": { "schema": { "type": "string" } } }));
+        self.answers_in(status, what, &json!({ "text/plain": { "schema": { "type": "string" } } }));
     }
 
     /// A header of the answer with that status.

@@ -299,6 +299,7 @@ async fn the_admin_socket_makes_lists_follows_and_removes() {
     for (body, expected) in [
         ("{", "expected nothing or"),
         (r#"{"behaviour":{"status":7}}"#, "200 to 599"),
+        (r#"{"behaviour":[]}"#, "expected a map"),
         (r#"{"secret":"x"}"#, "whsec_"),
         ("{\"title\":\"a\\nb\"}", "one line"),
     ] {

@@ -177,6 +177,22 @@ async fn explain_parses_its_question() {
     assert_eq!(doors.house.asked().len(), 1);
 }
 
+/// serde takes an array with the values of the fields in their order for an object; nobody who sends one means that.
+#[tokio::test]
+async fn an_array_is_no_object_wherever_it_stands() {
+    let doors = Doors::open(&House::new()).await;
+    for (path, body) in [
+        ("/v1/explain", r#"["sms.status.delivered","shop.example.com"]"#),
+        ("/v1/webhooks/crm/rotate-secret", "[5]"),
+        ("/v1/deliveries/retry", r#"[{},true]"#),
+        ("/v1/deliveries/cancel", r#"{"filter":[]}"#),
+        ("/v1/tokens", r#"["shop",["*"]]"#),
+    ] {
+        doors.say_admin(with_body("POST", path, body)).await.problem(422);
+    }
+    assert!(doors.house.asked().is_empty(), "{:?}", doors.house.asked());
+}
+
 #[tokio::test]
 async fn webhooks_are_added_changed_and_tried_with_what_the_body_says() {
     let doors = Doors::open(&House::new()).await;
