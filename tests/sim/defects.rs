@@ -8,17 +8,18 @@
 //! | the disk's sync does nothing | 0 | nothing is sent or answered before it is durable |
 //! | a directory's sync does nothing | 0 | nothing is sent or answered before it is durable |
 //! | answered before the writer has seen it | 0 | accepted is never lost |
-//! | segments go with what is pending in them | 1 | what is live survives |
-//! | segments go under an attempt | 3 | an event is there as long as it is wanted |
+//! | segments go with what is pending in them | 0 | the view equals the fold of the journal |
+//! | segments go under an attempt | 4 | an event is there as long as it is wanted |
 //! | the second of two records is written first | 0 | answers are right |
 //! | a record is said to be durable and never written | 0 | answers are right |
-//! | pauses are not heard of | 2 | caps hold |
-//! | an ordered webhook's queue is loaded by due time | 3 | caps hold |
+//! | pauses are not heard of | 12 | caps hold |
+//! | an ordered webhook's queue is loaded by due time | 0 | caps hold |
 //! | no limit on attempts in flight | 3 | caps hold |
 //! | a clock that is fast | 0 | never early |
 //! | a start leaves out the last of the queue | 0 | the engine knows what is pending |
-//! | ids are recognized for too long | 0 | answers are right |
-//! | what operators end is only said to be | 2 | the view equals the fold of the journal |
+//! | ids are recognized for too long | 0 | events are refused only while the disk is full |
+//! | what operators end is only said to be | 7 | the journal is what was asked for |
+//! | a pause is told that nobody made | 1 | nothing is told that did not happen |
 
 use hookwheel::engine::{Configuration, Input};
 use hookwheel::model::{Pause, PauseReason, WebhookNumber};
