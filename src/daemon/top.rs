@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(rows.iter().map(|rank| rank.number.0).collect::<Vec<_>>(), [4, 3, 2], "among equals, the one for which most waits");
         keep_first_by(&mut rows, 0, |rank| *rank);
         assert!(rows.is_empty());
-        let mut rows = vec![rank(None, 1), rank(Some(u64::MAX), 2)];
+        let mut rows = [rank(None, 1), rank(Some(u64::MAX), 2)];
         rows.sort_unstable();
         assert_eq!(rows[0].number.0, 2);
     }
