@@ -10,26 +10,29 @@ use crate::engine::lanes::Lane;
 use crate::engine::outlook::{NextAttempt, Outlook};
 use crate::limits;
 use crate::model::report::{Census, RecentAttempts, Top, TopQuery, TopSort, WebhookActivity};
-use crate::model::{WebhookId, WebhookNumber};
+use crate::model::{Webhook, WebhookId, WebhookNumber};
 use crate::server::hallway::Refusal;
 use crate::time::UnixMillis;
 
 /// A webhook that there is.
-pub(super) struct Known {
+struct Known {
     /// Its number.
-    pub(super) number: WebhookNumber,
+    number: WebhookNumber,
+    /// Its definition, where it is in force.
+    webhook: Option<Arc<Webhook>>,
     /// It was removed, and is told of as long as something is pending for it.
-    pub(super) is_removed: bool,
+    is_removed: bool,
     /// It is paused, for whatever reason that is written down.
-    pub(super) is_paused: bool,
+    is_paused: bool,
     /// It is not in force, and why: it counts as trouble.
-    pub(super) is_unusable: bool,
+    is_unusable: bool,
 }
 
 /// A lane among others.
 struct Row {
     rank: Rank,
-    number: WebhookNumber,
+    /// Its place among all that are known.
+    place: usize,
     lane: LaneReport,
     recent: RecentAttempts,
     next: Option<NextAttempt>,
@@ -104,7 +107,8 @@ pub(super) async fn foremost(house: &House, sort: TopSort, reverse: bool, limit:
     }
     rows.sort_unstable_by_key(|row| row.rank);
     let told = |row: Row| {
-        let summary = webhooks::summary_of(house, row.number, row.lane)?;
+        let Known { number, webhook, .. } = &known[row.place];
+        let summary = webhooks::summary_of(house, *number, webhook.as_ref(), row.lane)?;
         let (next_attempt, next_attempt_is_about) = row.next.map_or((None, false), |next| (Some(next.at), next.is_about));
         Some(WebhookActivity { summary, recent: row.recent, next_attempt, next_attempt_is_about })
     };
@@ -115,13 +119,13 @@ pub(super) async fn foremost(house: &House, sort: TopSort, reverse: bool, limit:
 fn known(house: &House, sort: TopSort) -> Vec<Known> {
     let mut known: Vec<(Option<WebhookId>, Known)> = {
         let registry = house.registry();
-        let of = |number, is_removed| {
+        let of = |number, webhook: Option<&Arc<Webhook>>, is_removed| {
             let id = if sort == TopSort::Id { registry.id_of(number).cloned() } else { None };
             let (is_paused, is_unusable) = (registry.is_paused(number), registry.unusable(number).is_some());
-            (id, Known { number, is_removed, is_paused, is_unusable })
+            (id, Known { number, webhook: webhook.cloned(), is_removed, is_paused, is_unusable })
         };
-        let in_force = registry.in_force().map(|webhook| of(webhook.number, false));
-        in_force.chain(registry.not_in_force().map(|state| of(state.number, state.removed.is_some()))).collect()
+        let in_force = registry.in_force().map(|webhook| of(webhook.number, Some(webhook), false));
+        in_force.chain(registry.not_in_force().map(|state| of(state.number, None, state.removed.is_some()))).collect()
     };
     if sort == TopSort::Id {
         known.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -168,15 +172,15 @@ fn look_at(
             second: descending(u64::from(lane.pending)),
             number: one.number,
         };
-        rows.push((rank, one.number, next));
+        rows.push((rank, from + index, next));
         if rows.len() >= limit.saturating_mul(2).max(1024) {
             keep_first_by(&mut rows, limit, |row| row.0);
         }
     }
     keep_first_by(&mut rows, limit, |row| row.0);
-    let row = |(rank, number, next)| {
-        let lane = engine.lanes().get(number).unwrap_or(&nothing);
-        Row { rank, number, lane: LaneReport::of(lane), recent: lane.recent(now), next }
+    let row = |(rank, place, next): (Rank, usize, Option<NextAttempt>)| {
+        let lane = engine.lanes().get(known[place - from].number).unwrap_or(&nothing);
+        Row { rank, place, lane: LaneReport::of(lane), recent: lane.recent(now), next }
     };
     (rows.into_iter().map(row).collect(), census)
 }
@@ -239,7 +243,7 @@ mod tests {
         assert_eq!(rows.iter().map(|rank| rank.number.0).collect::<Vec<_>>(), [4, 3, 2], "among equals, the one for which most waits");
         keep_first_by(&mut rows, 0, |rank| *rank);
         assert!(rows.is_empty());
-        let mut rows = vec![rank(None, 1), rank(Some(u64::MAX), 2)];
+        let mut rows = [rank(None, 1), rank(Some(u64::MAX), 2)];
         rows.sort_unstable();
         assert_eq!(rows[0].number.0, 2);
     }

@@ -54,3 +54,55 @@ impl Outlook {
         Some(NextAttempt { at: at.max(now), is_about: self.seen_until.is_some_and(|until| at >= until) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::wheel::Wheel;
+    use crate::engine::{Input, pending};
+    use crate::model::{DeliveryKey, Locator, Sequence};
+
+    const START: UnixMillis = UnixMillis(1_795_428_000_000);
+
+    /// An engine in which so many deliveries wait for each of three webhooks, a minute apart.
+    fn engine(each: u64) -> Engine {
+        let mut engine = Engine::new(START);
+        let entry = |number: u64| pending::Entry {
+            key: DeliveryKey { sequence: Sequence(number), webhook: WebhookNumber(u32::try_from(number % 3).unwrap()) },
+            body: Locator::default(),
+            due: START.plus_ms(60_000 * (number + 1)),
+            attempts: 1,
+            round: 1,
+        };
+        engine.handle(START, Input::Loaded((0..3 * each).map(entry).collect()), &mut Vec::new());
+        engine
+    }
+
+    #[test]
+    fn the_next_attempt_is_the_soonest_of_its_lane_and_none_while_it_is_paused() {
+        let mut engine = engine(4);
+        let next = |engine: &Engine, number| {
+            let lane = engine.lanes().get(WebhookNumber(number)).unwrap();
+            engine.outlook().next_attempt(WebhookNumber(number), lane, START)
+        };
+        for number in 0..3 {
+            let at = START.plus_ms(60_000 * (u64::from(number) + 1));
+            assert_eq!(next(&engine, number), Some(NextAttempt { at, is_about: false }));
+        }
+        engine.handle(START, Input::Paused { webhook: WebhookNumber(1), paused: true }, &mut Vec::new());
+        assert_eq!(next(&engine, 1), None);
+        engine.handle(START, Input::SendingPaused(true), &mut Vec::new());
+        assert_eq!(next(&engine, 0), None);
+    }
+
+    #[test]
+    fn where_very_much_waits_no_more_is_looked_at_than_may_be() {
+        let engine = engine(limits::OUTLOOK_ENTRIES_MAX as u64);
+        let mut shown = 0;
+        let until = Wheel::soonest(&engine.wheel, &engine.pending, limits::OUTLOOK_ENTRIES_MAX, |_| shown += 1);
+        assert_eq!(shown, limits::OUTLOOK_ENTRIES_MAX);
+        assert!(until.is_some());
+        let outlook = engine.outlook();
+        assert_eq!(outlook.dues.len(), 3);
+    }
+}

@@ -137,9 +137,9 @@ fn skeleton(text: &str) -> String {
     text.lines().map(line).filter(|line| !line.starts_with("the rest") && !line.starts_with("waiting")).collect::<Vec<_>>().join("\n")
 }
 
-/// Waits until nothing is pending, as a reader does by reading.
+/// Waits until nothing is pending for any webhook, as a reader does by reading.
 const SETTLE: &str =
-    "for _ in $(seq 300); do hookwheel status --json | grep -q '\"pending\": 0,' && break; sleep 0.1; done > /dev/null 2>&1 || true";
+    "for _ in $(seq 300); do hookwheel status --json | grep -q '^  \"pending\": 0,' && break; sleep 0.1; done > /dev/null 2>&1 || true";
 
 #[test]
 fn what_the_readme_shows_happens() {

@@ -62,7 +62,10 @@ pub(super) fn screen(view: &View, width: u16, height: u16) -> Vec<Shown> {
     let (width, height) = (usize::from(width), usize::from(height));
     let (mut lines, foot) = match &view.pane {
         Pane::Help => (help(), vec![line(Tone::Label, "any key goes back")]),
-        Pane::Deliveries(deliveries) => (deliveries_lines(deliveries, view, height), foot(view, width)),
+        Pane::Deliveries(deliveries) => {
+            let foot = foot(view, width);
+            (deliveries_lines(deliveries, view, height.saturating_sub(foot.len())), foot)
+        }
         Pane::Delivery(delivery) => (delivery_lines(delivery, view.now, (width, height)), foot(view, width)),
         Pane::Webhooks | Pane::Confirm(..) => {
             let (mut lines, foot) = (head(view), foot(view, width));
@@ -230,7 +233,7 @@ const fn state(webhook: &WebhookActivity) -> (Tone, &'static str) {
     }
 }
 
-/// What is wrong with the selected webhook, and what keys do; or a question, or what came of the last key.
+/// What is wrong with what is selected, and what keys do; or a question, or what came of the last key.
 fn foot(view: &View, width: usize) -> Vec<Shown> {
     let selected = view.webhooks().get(view.selected).map(|webhook| &webhook.summary);
     let why = selected.and_then(|webhook| {
@@ -255,6 +258,10 @@ fn foot(view: &View, width: usize) -> Vec<Shown> {
     let keys = view.notice.as_ref().map_or_else(|| line(Tone::Label, keys), |(tone, text)| line(*tone, plain(text)));
     match &view.pane {
         Pane::Webhooks if !why.is_empty() => vec![line(tone, plain(&why)), keys],
+        Pane::Deliveries(Deliveries { page: Some(Ok(page)), selected, .. }) => {
+            let outcome = page.deliveries.get(*selected).and_then(|delivery| delivery.last_outcome.as_deref());
+            outcome.map(|outcome| line(Tone::Plain, plain(outcome))).into_iter().chain([keys]).collect()
+        }
         _ => vec![keys],
     }
 }
@@ -288,7 +295,7 @@ fn deliveries_lines(deliveries: &Deliveries, view: &View, height: usize) -> Vec<
         Some(Ok(page)) => page,
     };
     lines.push(line(Tone::Label, format!("  {:<24}  {:<9}  {:>3}  {:<14}  LAST OUTCOME", "DELIVERY", "STATE", "ATT", "WHEN")));
-    let room = height.saturating_sub(lines.len() + 1).max(1);
+    let room = height.saturating_sub(lines.len()).max(1);
     let first = (deliveries.selected + 1).saturating_sub(room);
     let screen = plain_screen(view.now, None);
     for (index, delivery) in page.deliveries.iter().enumerate().skip(first).take(room) {

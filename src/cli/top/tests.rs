@@ -233,7 +233,7 @@ fn a_delivery_is_opened_scrolled_and_left() {
     deliveries of crm: what is pending, then what ended
       DELIVERY                  STATE      ATT  WHEN            LAST OUTCOME
     > dlv_aaaaaaaaaaaasaaaaaaa  pending      1  due in 96 s     500 Internal Server
-
+    500 Internal Server Error
     q quit  Esc back  Up/Down select  Enter its attempts
     ");
     assert_eq!(press(&mut view, "\n"), Then::Ask(Question::Delivery(ID.parse().unwrap())));

@@ -61,17 +61,18 @@ pub(in crate::daemon) fn summaries(house: &House, lanes: Vec<(WebhookNumber, Lan
     summaries
 }
 
-/// One webhook in short, whether it is in force or not; nothing when it is not known any more.
-pub(in crate::daemon) fn summary_of(house: &House, number: WebhookNumber, report: LaneReport) -> Option<WebhookSummary> {
-    let (webhook, state) = {
-        let registry = house.registry();
-        let webhook = registry.id_of(number).and_then(|id| registry.find(id)).filter(|webhook| webhook.number == number).cloned();
-        (webhook, registry.state(number).cloned())
-    };
-    match webhook {
-        Some(webhook) => Some(of_webhook(house, &webhook, report)),
-        None => state.map(|state| of_state(house, &state, report)),
+/// One webhook in short: by its definition, or, where it is not in force, by what is written down of it; nothing when it is not known any more.
+pub(in crate::daemon) fn summary_of(
+    house: &House,
+    number: WebhookNumber,
+    webhook: Option<&Arc<Webhook>>,
+    report: LaneReport,
+) -> Option<WebhookSummary> {
+    if let Some(webhook) = webhook {
+        return Some(of_webhook(house, webhook, report));
     }
+    let state = house.registry().state(number).cloned()?;
+    Some(of_state(house, &state, report))
 }
 
 /// One webhook in short.
