@@ -99,8 +99,8 @@ fn fuzz(house: &House, name: &str, address: SocketAddr, document: &Value) {
         .current_dir(house.directory.path())
         .output()
         .unwrap();
-    println!("{name}: FUZZ_SEED={seed} FUZZ_EXAMPLES={examples}\n{}", said(&output));
-    assert!(output.status.success(), "the {name} does not keep to what it says of itself; above is how to ask it again");
+    let again = format!("FUZZ_SEED={seed} FUZZ_EXAMPLES={examples}");
+    assert!(output.status.success(), "the {name} does not keep to what it says of itself ({again}):\n{}", said(&output));
     let log = house.log();
     assert!(!log.contains("panicked") && !log.contains(" ERROR "), "{log}");
 }
