@@ -22,8 +22,8 @@ fn a_view_that_does_not_fit_is_rebuilt_from_the_journal() {
         rows.keys().find(|key| key[0] == family).unwrap().clone()
     }
     let harms: [(&str, Harm); 10] = [
-        ("of no journal", |rows| rows.clear()),
-        ("of no journal", |rows| drop(rows.remove(keys::META))),
+        ("it holds nothing", |rows| rows.clear()),
+        ("it holds nothing", |rows| drop(rows.remove(keys::META))),
         ("another journal", |rows| meta(rows, |meta| meta.journal.0 ^= 1)),
         ("another fact", |rows| meta(rows, |meta| meta.checksum ^= 1)),
         ("another fact", |rows| meta(rows, |meta| meta.sequence = Sequence(4))),
