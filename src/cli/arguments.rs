@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::blacklist::Blacklist;
 use super::controls::{Config, Token};
 use super::deliveries::change::{Cancel, Retry};
+use super::deliveries::filters::{Between, Whose, states};
 use super::deliveries::watch::Watch;
 use super::demo::Demo;
 use super::events::list;
@@ -16,7 +17,7 @@ use super::operations::{Backup, Restore, Verify};
 use super::sandbox::Sandbox;
 use super::top::TopArguments;
 use super::webhooks::arguments::Webhooks;
-use crate::model::{DeliveryId, EventId, EventTypeName, Moment, Project, Selector, WebhookId};
+use crate::model::{DeliveryId, DeliveryState, EventId, EventTypeName, Project};
 
 /// Webhook delivery daemon: events in, safe on disk, delivered on the schedule.
 #[derive(Debug, Parser)]
@@ -234,24 +235,13 @@ Examples:
   hookwheel deliveries list --since 2026-11-23T00:00:00Z --until 2026-11-24T00:00:00Z
   hookwheel deliveries list --type 'email.*' --limit 1000 --json")]
 pub(super) struct DeliveryList {
-    /// Of this webhook
-    #[arg(long, value_name = "ID", value_parser = WebhookId::parse)]
-    pub(super) webhook: Option<WebhookId>,
-    /// Of this project
-    #[arg(long, value_name = "DOMAIN", value_parser = Project::parse)]
-    pub(super) project: Option<Project>,
-    /// Of these event types: an exact one, email.*, *.status.delivered
-    #[arg(long = "type", value_name = "TYPE", value_parser = Selector::parse)]
-    pub(super) event_type: Option<Selector>,
+    #[command(flatten)]
+    pub(super) whose: Whose,
     /// In this state
-    #[arg(long, value_parser = PossibleValuesParser::new(["pending", "delivered", "dropped", "cancelled"]))]
-    pub(super) state: Option<String>,
-    /// To which something happened since: an age such as 90s, 15m, 2h, 3d, or a time, RFC 3339
-    #[arg(long, value_name = "MOMENT")]
-    pub(super) since: Option<Moment>,
-    /// To which nothing happened since: an age or a time
-    #[arg(long, value_name = "MOMENT")]
-    pub(super) until: Option<Moment>,
+    #[arg(long, value_parser = states())]
+    pub(super) state: Option<DeliveryState>,
+    #[command(flatten)]
+    pub(super) between: Between,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) limit: u64,

@@ -9,7 +9,6 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 use url::form_urlencoded;
-use url::form_urlencoded::byte_serialize;
 
 use super::Output;
 use super::batches::{Batch, Batches, Unreadable, bad_lines};
@@ -17,7 +16,7 @@ use super::client::{Body, Client};
 use super::failure::Failure;
 use super::posting::{Daemon, Source, patiently, progress_bar};
 use super::screen::{Screen, Tone, Toned, uncoloured};
-use super::text::{counted, json_line, relative};
+use super::text::{counted, in_path, json_line, relative};
 use crate::limits::{COMMAND_PAGE_MAX, EMIT_BATCH_EVENTS};
 use crate::model::blacklist::{BlacklistPage, Cause, Entry, Imported};
 use crate::model::{Address, Project, Remark};
@@ -285,9 +284,7 @@ fn path(project: &Project) -> String {
 }
 
 fn path_of(project: &Project, address: &Address) -> String {
-    // In a path a plus sign is itself, and a space is %20 only.
-    let address = byte_serialize(address.as_str().as_bytes()).collect::<String>().replace('+', "%20");
-    format!("{}/{address}", path(project))
+    format!("{}/{}", path(project), in_path(address.as_str()))
 }
 
 fn sum(total: &mut Imported, more: Imported) {

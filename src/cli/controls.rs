@@ -11,7 +11,7 @@ use super::Output;
 use super::client::{Body, Client};
 use super::failure::Failure;
 use super::screen::{Screen, Tone, uncoloured};
-use super::text::{counted, relative};
+use super::text::{counted, in_path, relative};
 use crate::model::definition::toml_value;
 use crate::model::report::{ConfigReport, Sending, TokenIssued, TokenRevoked, TokenSummary};
 use crate::model::{self, Project};
@@ -113,8 +113,7 @@ pub(super) fn token(command: &Token, daemon: impl FnOnce() -> Result<Client, Fai
         }
         Token::List => output.show(&daemon()?.get::<Vec<TokenSummary>>("/v1/tokens")?, |tokens, screen| render_tokens(tokens, screen)),
         Token::Revoke { name } => {
-            let name = url::form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20");
-            let revoked = daemon()?.send::<TokenRevoked>(Method::DELETE, &format!("/v1/tokens/{name}"), None)?;
+            let revoked = daemon()?.send::<TokenRevoked>(Method::DELETE, &format!("/v1/tokens/{}", in_path(name)), None)?;
             output.show(&revoked, |revoked, screen| {
                 let last = "; it was the last one: from now on whoever is on this machine may post events without a token";
                 let last = if revoked.was_last { last } else { "" };

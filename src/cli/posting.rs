@@ -123,16 +123,22 @@ pub(super) fn patiently(post: &mut impl Post, body: &Body, when_unclear: &str) -
     }
 }
 
-/// A bar on stderr when that is a terminal; nothing otherwise. It is gone when it is dropped.
+/// A bar for bytes, that moves also while nothing comes.
 pub(super) fn progress_bar(size: Option<u64>) -> ProgressBar {
-    let bar = size.map_or_else(ProgressBar::new_spinner, ProgressBar::new).with_finish(ProgressFinish::AndClear);
     let template = match size {
         Some(_) => "{bar:40} {binary_bytes}/{binary_total_bytes}  {msg}  {eta} left",
         None => "{spinner} {binary_bytes}  {msg}  {elapsed}",
     };
+    let bar = bar(size, template);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// A bar on stderr when that is a terminal; nothing otherwise. It is gone when it is dropped.
+pub(super) fn bar(length: Option<u64>, template: &str) -> ProgressBar {
+    let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new).with_finish(ProgressFinish::AndClear);
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-    bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }

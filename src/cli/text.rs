@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
+use url::form_urlencoded::byte_serialize;
 
 use crate::time::UnixMillis;
 
@@ -12,6 +13,11 @@ use crate::time::UnixMillis;
 /// answer the next question. C0 controls become their picture (`␛`), the others their code.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     if text.chars().any(is_unsafe) { Cow::Owned(text.chars().map(harmless).collect()) } else { Cow::Borrowed(text) }
+}
+
+/// A name as one part of a path: there a plus sign is itself, and a space is %20 only.
+pub(super) fn in_path(name: &str) -> String {
+    byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 /// As [`plain`], line by line.

@@ -14,6 +14,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::NoContent;
 use axum::{Extension, Json};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -27,6 +28,8 @@ use crate::model::report::BlacklistQuery;
 use crate::model::{Address, Project, Remark};
 use crate::time::wall_now;
 
+/// What a path can't hold as it is, and some that it could.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'@');
 /// A name that can't be one is not taken for one that is not listed.
 const WRONG: u16 = 422;
 
@@ -121,15 +124,7 @@ async fn remove<H: Hallway>(
 
 /// Where an entry is: what a path can't hold is percent-encoded.
 fn path_of(project: &Project, address: &Address) -> String {
-    let mut path = format!("/v1/blacklist/{}/", project.as_str());
-    for byte in address.as_str().bytes() {
-        match byte {
-            b'-' | b'.' | b'_' | b'~' | b'@' => path.push(char::from(byte)),
-            byte if byte.is_ascii_alphanumeric() => path.push(char::from(byte)),
-            byte => path.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    path
+    format!("/v1/blacklist/{}/{}", project.as_str(), utf8_percent_encode(address.as_str(), ENCODED))
 }
 
 /// The entries of an import, or every mistake in it.

@@ -1,18 +1,18 @@
 //! `deliveries retry` and `deliveries cancel`: one delivery, several, or all that a filter means. They count before they ask, and ask before they change many.
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde::Serialize;
 
 use super::super::Output;
 use super::super::asking;
 use super::super::client::{Body, Client};
 use super::super::failure::Failure;
+use super::super::posting::bar;
 use super::super::text::counted;
+use super::filters::{Between, Whose, states};
 use crate::limits::PAGE_MAX;
 use crate::model::report::{BulkReport, BulkRequest, ChangedDelivery, DeliveryFilter};
-use crate::model::{DeliveryId, DeliveryState, Moment, Project, Selector, WebhookId};
+use crate::model::{DeliveryId, DeliveryState, Moment};
 
 /// Which deliveries, and in which state.
 #[derive(Debug, Args)]
@@ -51,21 +51,10 @@ struct Which {
     /// These; without any, all that the filters mean
     #[arg(value_name = "ID", conflicts_with_all = ["webhook", "project", "event_type", "since", "until"])]
     ids: Vec<DeliveryId>,
-    /// Of this webhook
-    #[arg(long, value_name = "ID", value_parser = WebhookId::parse)]
-    webhook: Option<WebhookId>,
-    /// Of this project
-    #[arg(long, value_name = "DOMAIN", value_parser = Project::parse)]
-    project: Option<Project>,
-    /// Of these event types: an exact one, email.*, *.status.delivered
-    #[arg(long = "type", value_name = "TYPE", value_parser = Selector::parse)]
-    event_type: Option<Selector>,
-    /// To which something happened since: an age such as 90s, 15m, 2h, 3d, or a time, RFC 3339
-    #[arg(long, value_name = "MOMENT")]
-    since: Option<Moment>,
-    /// To which nothing happened since: an age or a time
-    #[arg(long, value_name = "MOMENT")]
-    until: Option<Moment>,
+    #[command(flatten)]
+    whose: Whose,
+    #[command(flatten)]
+    between: Between,
     /// Do not ask before many are changed
     #[arg(long, short)]
     yes: bool,
@@ -81,12 +70,6 @@ pub(in super::super) fn cancel(cancel: &Cancel, daemon: &Client, output: &mut Ou
     change(&Verb { path: "cancel", does: "cancel", done: "cancelled" }, &cancel.which, DeliveryState::Pending, daemon, output)
 }
 
-fn states() -> impl TypedValueParser<Value = DeliveryState> {
-    const STATES: [DeliveryState; 4] = [DeliveryState::Pending, DeliveryState::Delivered, DeliveryState::Dropped, DeliveryState::Cancelled];
-    let of_name = |name: String| STATES.into_iter().find(|state| state.to_string() == name).ok_or("no state has that name");
-    PossibleValuesParser::new(["pending", "delivered", "dropped", "cancelled"]).try_map(of_name)
-}
-
 struct Verb {
     path: &'static str,
     does: &'static str,
@@ -98,12 +81,12 @@ fn change(verb: &Verb, which: &Which, state: DeliveryState, daemon: &Client, out
         return which.ids.iter().try_for_each(|id| one(verb, *id, daemon, output));
     }
     let filter = DeliveryFilter {
-        webhook: which.webhook.clone(),
-        project: which.project.clone(),
-        event_type: which.event_type.clone(),
+        webhook: which.whose.webhook.clone(),
+        project: which.whose.project.clone(),
+        event_type: which.whose.event_type.clone(),
         state: Some(state),
-        since: which.since,
-        until: which.until,
+        since: which.between.since,
+        until: which.between.until,
         limit: Some(PAGE_MAX),
         after: None,
     };
@@ -112,7 +95,7 @@ fn change(verb: &Verb, which: &Which, state: DeliveryState, daemon: &Client, out
     if count == 0 {
         return output.show(&Summary::default(), |_, _| format!("no {state} deliveries are meant by that; nothing was changed\n"));
     }
-    let of = which.webhook.as_ref().map(|webhook| format!(" of {webhook}")).unwrap_or_default();
+    let of = which.whose.webhook.as_ref().map(|webhook| format!(" of {webhook}")).unwrap_or_default();
     let meant = counted(count, &format!("{state} delivery"), &format!("{state} deliveries"));
     asking::confirmed(&format!("{} {meant}{of}?", verb.does), which.yes, output)?;
     let (summary, _) = all(verb, filter, false, Some(count), daemon)?;
@@ -160,7 +143,8 @@ fn all(
     count: Option<u64>,
     daemon: &Client,
 ) -> Result<(Summary, DeliveryFilter), Failure> {
-    let bar = progress_bar(count);
+    let template = if count.is_some() { "{bar:40} {human_pos}/{human_len}  {eta} left" } else { "{spinner} counting: {human_pos}" };
+    let bar = bar(count, template);
     let mut summary = Summary::default();
     let mut request = BulkRequest { filter, dry_run };
     loop {
@@ -184,16 +168,6 @@ fn all(
         }
         request.filter.after = slice.next;
     }
-}
-
-/// A bar on stderr when that is a terminal; nothing otherwise.
-fn progress_bar(count: Option<u64>) -> ProgressBar {
-    let bar = count.map_or_else(ProgressBar::new_spinner, ProgressBar::new).with_finish(ProgressFinish::AndClear);
-    let template = if count.is_some() { "{bar:40} {human_pos}/{human_len}  {eta} left" } else { "{spinner} counting: {human_pos}" };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn told(verb: &Verb, summary: &Summary) -> String {

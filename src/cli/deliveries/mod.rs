@@ -1,9 +1,8 @@
 //! `deliveries`: what is on its way or ended, one delivery's timeline, and what happens now. They never change anything.
 
 pub(super) mod change;
+pub(super) mod filters;
 pub(super) mod watch;
-
-use url::form_urlencoded;
 
 use super::Output;
 use super::arguments::DeliveryList;
@@ -60,20 +59,10 @@ pub(super) fn show(id: DeliveryId, daemon: &Client, output: &mut Output<'_>) -> 
 }
 
 fn list_path(arguments: &DeliveryList, limit: usize, after: Option<&str>) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    let [since, until] = [arguments.since, arguments.until].map(|moment| moment.map(|moment| moment.to_string()));
-    let filters = [
-        ("webhook", arguments.webhook.as_ref().map(|webhook| webhook.as_str())),
-        ("project", arguments.project.as_ref().map(|project| project.as_str())),
-        ("type", arguments.event_type.as_ref().map(|selector| selector.as_str())),
-        ("state", arguments.state.as_deref()),
-        ("since", since.as_deref()),
-        ("until", until.as_deref()),
-        ("after", after),
-    ];
-    query.extend_pairs(filters.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    query.append_pair("limit", &limit.to_string());
-    format!("/v1/deliveries?{}", query.finish())
+    let [since, until] = [arguments.between.since, arguments.between.until].map(|moment| moment.map(|moment| moment.to_string()));
+    let limit = limit.to_string();
+    let more = [("since", since.as_deref()), ("until", until.as_deref()), ("after", after), ("limit", Some(limit.as_str()))];
+    format!("/v1/deliveries?{}", arguments.whose.query(arguments.state, &more))
 }
 
 fn render_page(page: &DeliveryPage, screen: &Screen) -> String {

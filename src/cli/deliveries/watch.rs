@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
 use hyper::Method;
-use url::form_urlencoded;
 
 use super::super::Output;
 use super::super::client::{Client, NoAnswer};
 use super::super::failure::Failure;
 use super::super::screen::Screen;
 use super::super::text::{counted, json_line, plain, relative};
+use super::filters::{Whose, states};
 use super::{GONE, tone_of};
 use crate::limits::FOLLOW_WAIT_MAX_MS;
 use crate::model::report::{DeliveryNews, DeliveryNewsPage};
-use crate::model::{DeliveryState, EventTypeName, Project, Selector, WebhookId};
+use crate::model::{DeliveryState, EventTypeName};
 
 /// What is watched, and for how long.
 #[derive(Debug, Args)]
@@ -27,18 +26,11 @@ Examples:
 
 A line for each delivery that ends and each attempt that fails; an attempt that fails leaves its delivery pending.")]
 pub(in super::super) struct Watch {
-    /// Of this webhook
-    #[arg(long, value_name = "ID", value_parser = WebhookId::parse)]
-    webhook: Option<WebhookId>,
-    /// Of this project
-    #[arg(long, value_name = "DOMAIN", value_parser = Project::parse)]
-    project: Option<Project>,
-    /// Of these event types: an exact one, email.*, *.status.delivered
-    #[arg(long = "type", value_name = "TYPE", value_parser = Selector::parse)]
-    event_type: Option<Selector>,
+    #[command(flatten)]
+    whose: Whose,
     /// That come into this state
-    #[arg(long, value_parser = PossibleValuesParser::new(["pending", "delivered", "dropped", "cancelled"]))]
-    state: Option<String>,
+    #[arg(long, value_parser = states())]
+    state: Option<DeliveryState>,
     /// Begin where an earlier one ended: the "next" that the admin API gave
     #[arg(long, value_name = "CURSOR")]
     after: Option<String>,
@@ -94,17 +86,8 @@ pub(in super::super) fn watch(watch: &Watch, daemon: &Client, output: &mut Outpu
 }
 
 fn path(watch: &Watch, after: &str) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    let filters = [
-        ("webhook", watch.webhook.as_ref().map(|webhook| webhook.as_str())),
-        ("project", watch.project.as_ref().map(|project| project.as_str())),
-        ("type", watch.event_type.as_ref().map(|selector| selector.as_str())),
-        ("state", watch.state.as_deref()),
-        ("after", Some(after)),
-    ];
-    query.extend_pairs(filters.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    query.append_pair("wait_ms", &FOLLOW_WAIT_MAX_MS.to_string());
-    format!("/v1/deliveries/watch?{}", query.finish())
+    let wait_ms = FOLLOW_WAIT_MAX_MS.to_string();
+    format!("/v1/deliveries/watch?{}", watch.whose.query(watch.state, &[("after", Some(after)), ("wait_ms", Some(&wait_ms))]))
 }
 
 /// One line: time, delivery, type, webhook, state, and what happened.
