@@ -2,19 +2,16 @@
 //!
 //! `KILL_ROUNDS=10000` kills so often instead of 200 times.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::daemon::House;
 use crate::disk::Disk;
-use crate::load::{Chance, Load};
+use crate::load::{Chance, Load, in_houses};
 
 const ROUNDS: u64 = 200;
 /// Kills of one data directory. One of them comes late, when records of the first attempts must have been durable for long.
 const ROUNDS_A_HOUSE: u64 = 50;
 const LATE: Duration = Duration::from_millis(2500);
-/// Directories in which daemons are killed at the same time: one waits for its disk while the other works.
-const AT_ONCE: usize = 2;
 /// What one kill may repeat: three webhooks of ten attempts in flight, and what ended in the last tenth of a second, here at most four times as many.
 const REPEATED_MAX: u64 = 150;
 
@@ -48,16 +45,8 @@ fn killed(rounds: u64, seed: u64) {
 #[test]
 fn nothing_acknowledged_is_lost_in_two_hundred_kills_and_little_is_repeated() {
     let rounds = std::env::var("KILL_ROUNDS").ok().map_or(ROUNDS, |text| text.parse().expect("KILL_ROUNDS is a number"));
-    let seed = hookwheel::time::wall_now().0;
-    let (houses, next) = (rounds.div_ceil(ROUNDS_A_HOUSE), AtomicU64::new(0));
-    let worker = || {
-        loop {
-            let house = next.fetch_add(1, Ordering::Relaxed);
-            if house >= houses {
-                return;
-            }
-            killed(ROUNDS_A_HOUSE.min(rounds - house * ROUNDS_A_HOUSE), seed + house);
-        }
-    };
-    std::thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(worker))));
+    in_houses(rounds, ROUNDS_A_HOUSE, |rounds, seed| {
+        killed(rounds, seed);
+        true
+    });
 }

@@ -17,6 +17,8 @@ use crate::daemon::{Daemon, House, exchange, now, until};
 use crate::receivers::{Received, Receiver, after, fails_first, ok};
 
 const CLIENTS: usize = 4;
+/// Directories in which daemons meet their ends at the same time.
+const HOUSES_AT_ONCE: usize = 2;
 /// Events of a batch.
 const BATCH: u64 = 4;
 /// The webhooks that are sent to something, each with the type that it wants, how its deliveries end, and its settings. `ok` wants all types.
@@ -297,6 +299,22 @@ impl Load {
         }
         repeated
     }
+}
+
+/// Does so many of something in houses of their own, `a_house` in each, with a seed each; in two at the same time, for one waits for its disk while the other works. It ends early
+/// when one could not be done here.
+pub(crate) fn in_houses(all: u64, a_house: u64, work: impl Fn(u64, u64) -> bool + Sync) {
+    let seed = hookwheel::time::wall_now().0;
+    let (houses, next) = (all.div_ceil(a_house), AtomicU64::new(0));
+    let worker = || {
+        loop {
+            let house = next.fetch_add(1, Ordering::Relaxed);
+            if house >= houses || !work(a_house.min(all - house * a_house), seed + house) {
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..HOUSES_AT_ONCE).for_each(|_| drop(scope.spawn(worker))));
 }
 
 /// Whatever becomes of the work, its clients end.

@@ -2,18 +2,16 @@
 //!
 //! `POWER_CUTS=1000` cuts so often instead of 50 times.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::daemon::House;
 use crate::disk::Disk;
 use crate::disk::image::Image;
-use crate::load::{Chance, Load};
+use crate::load::{Chance, Load, in_houses};
 
 const CUTS: u64 = 50;
 /// Cuts of one data directory; the first ones come while it is new.
 const CUTS_A_HOUSE: u64 = 10;
-const AT_ONCE: usize = 2;
 
 /// Cuts the power of a daemon so many times. False where that can't be done here.
 fn cut(cuts: u64, seed: u64) -> bool {
@@ -48,15 +46,5 @@ fn cut(cuts: u64, seed: u64) -> bool {
 #[test]
 fn nothing_acknowledged_is_lost_when_the_power_is_cut_fifty_times() {
     let cuts = std::env::var("POWER_CUTS").ok().map_or(CUTS, |text| text.parse().expect("POWER_CUTS is a number"));
-    let seed = hookwheel::time::wall_now().0;
-    let (houses, next) = (cuts.div_ceil(CUTS_A_HOUSE), AtomicU64::new(0));
-    let worker = || {
-        loop {
-            let house = next.fetch_add(1, Ordering::Relaxed);
-            if house >= houses || !cut(CUTS_A_HOUSE.min(cuts - house * CUTS_A_HOUSE), seed + house) {
-                return;
-            }
-        }
-    };
-    std::thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(worker))));
+    in_houses(cuts, CUTS_A_HOUSE, cut);
 }
