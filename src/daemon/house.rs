@@ -27,7 +27,9 @@ use crate::model::report::{
     RotateRequest, SecretRotated, Sending, Status, StatusQuery, StoreStatus, TestReport, TestRequest, TokenIssued, TokenRevoked,
     TokenSummary, Top, TopQuery, TopSort, WatchFilter, WebhookDetail, WebhookPage, WebhookQuery, WebhookRemoved, WebhookSummary,
 };
-use crate::model::{Address, Definition, DeliveryId, EventId, EventTypeName, NewEvent, Project, Remark, Webhook, WebhookId};
+use crate::model::{
+    Address, Definition, DeliveryId, EventId, EventTypeName, NewEvent, Pause, Project, Remark, Webhook, WebhookId, WebhookNumber,
+};
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::metrics;
 use crate::server::sandbox::Sandboxes;
@@ -208,11 +210,15 @@ impl House {
             (registry.is_paused(number), new)
         };
         self.0.inbox.put(Message::Input(Input::Paused { webhook: number, paused }));
-        if !new.is_empty() {
-            let new = new.into_iter().map(|pause| (number, pause)).collect();
-            self.0.inbox.put(Message::Input(Input::PausesBegan(new)));
-        }
+        self.pauses_began(new.into_iter().map(|pause| (number, pause)).collect());
         Ok(())
+    }
+
+    /// Has the engine know of pauses that are new, after it knows of the webhooks.
+    pub(super) fn pauses_began(&self, pauses: Vec<(WebhookNumber, Pause)>) {
+        if !pauses.is_empty() {
+            self.0.inbox.put(Message::Input(Input::PausesBegan(pauses)));
+        }
     }
 
     /// What the engine says about itself.

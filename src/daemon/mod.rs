@@ -139,7 +139,7 @@ fn reload(running: &Running) {
         if let Err(refusal) = reload::reload(&house, false, "SIGHUP").await {
             tracing::error!(?refusal, "the configuration could not be reloaded");
         }
-        if !house.0.draining.load(Ordering::Relaxed) {
+        if !house.is_draining() {
             systemd::ready();
         }
     }));

@@ -181,7 +181,7 @@ impl Registry {
     #[must_use]
     pub(super) fn pauses_beyond(&self, state: &WebhookState) -> Vec<Pause> {
         let known = self.states.get(&state.number).map(|known| known.pauses.as_slice()).unwrap_or_default();
-        state.pauses.iter().filter(|pause| !known.iter().any(|other| other.reason == pause.reason)).cloned().collect()
+        beyond(&state.pauses, known).cloned().collect()
     }
 
     /// The pauses that webhooks of the registry before got with this one; none of those that are new, or removed.
@@ -189,9 +189,8 @@ impl Registry {
     pub(super) fn new_pauses(&self, before: &Self) -> Vec<(WebhookNumber, Pause)> {
         let mut new = Vec::new();
         for state in before.states.values().filter_map(|known| self.states.get(&known.number)).filter(|state| state.removed.is_none()) {
-            let had = before.pauses(state.number);
-            let pauses = self.pauses(state.number).into_iter().filter(|pause| !had.iter().any(|other| other.reason == pause.reason));
-            new.extend(pauses.map(|pause| (state.number, pause)));
+            let (has, had) = (self.pauses(state.number), before.pauses(state.number));
+            new.extend(beyond(&has, &had).map(|pause| (state.number, pause.clone())));
         }
         new
     }
@@ -234,6 +233,11 @@ impl Registry {
         plan.orphan_the_rest(now);
         Ok(plan)
     }
+}
+
+/// The pauses that are not known for their reason yet.
+fn beyond<'a>(pauses: &'a [Pause], known: &'a [Pause]) -> impl Iterator<Item = &'a Pause> {
+    pauses.iter().filter(|pause| !known.iter().any(|other| other.reason == pause.reason))
 }
 
 impl Plan {

@@ -88,9 +88,7 @@ pub(super) fn take_effect(house: &House, config: &Config, registry: Registry) {
     let new_pauses = registry.new_pauses(&house.registry());
     *house.registry() = registry;
     house.0.inbox.put(Message::Input(input));
-    if !new_pauses.is_empty() {
-        house.0.inbox.put(Message::Input(Input::PausesBegan(new_pauses)));
-    }
+    house.pauses_began(new_pauses);
 }
 
 /// The plan's changes with the number of pending deliveries that each touches.

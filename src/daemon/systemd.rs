@@ -2,7 +2,6 @@
 //!
 //! The protocol is sd_notify(3): datagrams to `NOTIFY_SOCKET`.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -51,7 +50,7 @@ pub(super) async fn tell_status(house: House) {
     }
     let mut told = String::new();
     loop {
-        if house.0.draining.load(Ordering::Relaxed) {
+        if house.is_draining() {
             return;
         }
         if let Some(line) = status_line(&house).await.filter(|line| *line != told) {

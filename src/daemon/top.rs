@@ -102,8 +102,8 @@ pub(super) async fn foremost(house: &House, sort: TopSort, reverse: bool, limit:
         };
         let (some, counted) = house.ask(look).await?;
         rows.extend(some);
-        keep_first(&mut rows, limit);
-        census = sum(census, counted);
+        keep_first(&mut rows, limit, |row| row.rank);
+        census += counted;
     }
     rows.sort_unstable_by_key(|row| row.rank);
     let told = |row: Row| {
@@ -150,7 +150,7 @@ fn look_at(
         }
         let is_paused = one.is_paused || lane.gone;
         let is_failing = !is_paused && (one.is_unusable || lane.tally.trouble.is_some());
-        census = sum(census, counted(is_failing, is_paused, u64::from(lane.pending)));
+        census += counted(is_failing, is_paused, u64::from(lane.pending));
         // Lengths are summed up only where they are the order; of the few that are told of in the end it is done anyway.
         let wants_recent = matches!(sort, TopSort::Success | TopSort::P50 | TopSort::P99);
         let recent = if wants_recent { lane.recent(now) } else { RecentAttempts::default() };
@@ -174,10 +174,10 @@ fn look_at(
         };
         rows.push((rank, from + index, next));
         if rows.len() >= limit.saturating_mul(2).max(1024) {
-            keep_first_by(&mut rows, limit, |row| row.0);
+            keep_first(&mut rows, limit, |row| row.0);
         }
     }
-    keep_first_by(&mut rows, limit, |row| row.0);
+    keep_first(&mut rows, limit, |row| row.0);
     let row = |(rank, place, next): (Rank, usize, Option<NextAttempt>)| {
         let lane = engine.lanes().get(known[place - from].number).unwrap_or(&nothing);
         Row { rank, place, lane: LaneReport::of(lane), recent: lane.recent(now), next }
@@ -200,22 +200,8 @@ fn counted(is_failing: bool, is_paused: bool, pending: u64) -> Census {
     }
 }
 
-fn sum(one: Census, other: Census) -> Census {
-    Census {
-        webhooks_total: one.webhooks_total + other.webhooks_total,
-        webhooks_failing: one.webhooks_failing + other.webhooks_failing,
-        webhooks_paused: one.webhooks_paused + other.webhooks_paused,
-        pending_failing: one.pending_failing + other.pending_failing,
-        pending_paused: one.pending_paused + other.pending_paused,
-    }
-}
-
-fn keep_first(rows: &mut Vec<Row>, limit: usize) {
-    keep_first_by(rows, limit, |row| row.rank);
-}
-
 /// Leaves the `limit` smallest, in no order.
-fn keep_first_by<T>(rows: &mut Vec<T>, limit: usize, rank: impl Fn(&T) -> Rank) {
+fn keep_first<T>(rows: &mut Vec<T>, limit: usize, rank: impl Fn(&T) -> Rank) {
     if rows.len() > limit {
         let order = |one: &T, other: &T| -> Ordering { rank(one).cmp(&rank(other)) };
         if limit > 0 {
@@ -238,10 +224,10 @@ mod tests {
             number: WebhookNumber(number),
         };
         let mut rows = vec![rank(None, 1), rank(Some(7), 2), rank(Some(3), 3), rank(Some(3), 4), rank(Some(9), 5)];
-        keep_first_by(&mut rows, 3, |rank| *rank);
+        keep_first(&mut rows, 3, |rank| *rank);
         rows.sort_unstable();
         assert_eq!(rows.iter().map(|rank| rank.number.0).collect::<Vec<_>>(), [4, 3, 2], "among equals, the one for which most waits");
-        keep_first_by(&mut rows, 0, |rank| *rank);
+        keep_first(&mut rows, 0, |rank| *rank);
         assert!(rows.is_empty());
         let mut rows = [rank(None, 1), rank(Some(u64::MAX), 2)];
         rows.sort_unstable();

@@ -119,18 +119,18 @@ impl Lane {
         is_open && !self.queue.is_empty() && !self.head_waits && !self.comes_to_order && self.in_flight < self.window()
     }
 
-    fn note_outcome(&mut self, class: OutcomeClass, knocks: &mut Knocks, now: UnixMillis) {
-        let Some(webhook) = &self.webhook else { return };
+    /// True when the endpoint is to be left alone for a while.
+    fn note_outcome(&mut self, class: OutcomeClass) -> bool {
+        let Some(webhook) = &self.webhook else { return false };
         if class == OutcomeClass::Success {
             self.window = (self.window + 1).min(webhook.spec.max_in_flight);
         }
         if !class.is_unreachable() {
-            return;
+            return false;
         }
-        if self.window == 1 {
-            self.rests_until = knocks.next(now);
-        }
+        let was_alone = self.window == 1;
         self.window = (self.window / 2).max(1);
+        was_alone
     }
 
     /// Whatever is known of the endpoint counts no longer.
@@ -360,12 +360,12 @@ impl Lanes {
 
     /// Notes that an attempt ended, which took so many microseconds.
     pub fn attempt_ended(&mut self, number: WebhookNumber, class: OutcomeClass, took_us: u32, now: UnixMillis) {
-        let mut knocks = std::mem::take(&mut self.knocks);
         let lane = self.lane_mut(number);
         lane.in_flight = lane.in_flight.saturating_sub(1);
-        lane.note_outcome(class, &mut knocks, now);
         lane.recent.get_or_insert_default().note(now, took_us, class != OutcomeClass::Success);
-        self.knocks = knocks;
+        if lane.note_outcome(class) {
+            self.lane_mut(number).rests_until = self.knocks.next(now);
+        }
         self.enroll(number);
         self.look_after_next(now);
     }

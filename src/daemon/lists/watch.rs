@@ -1,7 +1,6 @@
 //! Following deliveries: what ends, and which attempts fail, told as it becomes durable. It keeps nothing for those who follow, and never changes anything.
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::super::house::House;
@@ -38,7 +37,7 @@ pub(in super::super) async fn watch(house: &House, filter: WatchFilter) -> Resul
         let (lists, filter, webhooks) = (house.0.lists.clone(), filter.clone(), webhooks.clone());
         let read = tokio::task::spawn_blocking(move || lists.follow(after, &filter, webhooks.as_ref())).await;
         let Heard { found, missed, next } = read.map_err(|_| internal("following the journal failed"))??;
-        let waits = stopwatch.elapsed_ms() < wait_ms && !house.0.draining.load(Ordering::Relaxed);
+        let waits = stopwatch.elapsed_ms() < wait_ms && !house.is_draining();
         if !found.is_empty() || missed > 0 || !waits {
             let news = found.into_iter().map(|(webhook, news)| DeliveryNews { webhook: webhook_name(house, webhook), ..news });
             return Ok(DeliveryNewsPage { news: news.collect(), missed, next: next.to_string() });

@@ -8,7 +8,7 @@ use crate::daemon::house::House;
 use crate::engine::lanes::Lane;
 use crate::engine::tally::Tally;
 use crate::model::report::{WebhookDetail, WebhookPage, WebhookQuery, WebhookSettings, WebhookSummary};
-use crate::model::{Webhook, WebhookId, WebhookNumber};
+use crate::model::{Origin, Webhook, WebhookId, WebhookNumber};
 use crate::server::hallway::Refusal;
 use crate::store::fact::WebhookState;
 
@@ -135,22 +135,13 @@ fn settings_of(webhook: &Webhook) -> WebhookSettings {
 fn of_webhook(house: &House, webhook: &Arc<Webhook>, report: LaneReport) -> WebhookSummary {
     let spec = &webhook.spec;
     WebhookSummary {
-        id: spec.id.clone(),
         title: spec.title.clone(),
         project: spec.project.to_string(),
         url: spec.url.to_string(),
         events: spec.selectors.iter().map(|selector| selector.as_str().to_owned()).collect(),
-        origin: spec.origin,
         place: spec.place.clone(),
         pauses: house.registry().pauses(webhook.number),
-        pending: report.pending,
-        in_flight: report.in_flight,
-        window: report.window,
-        delivered: report.tally.delivered,
-        failed_attempts: report.tally.failed_attempts,
-        dropped: report.tally.dropped,
-        trouble: report.tally.trouble,
-        trouble_since: report.tally.trouble_since,
+        ..of_lane(spec.id.clone(), spec.origin, report)
     }
 }
 
@@ -165,25 +156,40 @@ fn of_state(house: &House, state: &WebhookState, report: LaneReport) -> WebhookS
         (None, Some(_)) => text("title"),
         (None, None) => "(no longer in the configuration)".into(),
     };
+    let unusable = registry.unusable(state.number).map(|why| format!("not possible under this configuration: {why}"));
+    let lane = of_lane(state.id.clone(), state.origin, report);
     WebhookSummary {
-        id: state.id.clone(),
         title,
         project: text("project"),
         url: text("url"),
         events: events.filter_map(|event| event.as_str()).map(str::to_owned).collect(),
-        origin: state.origin,
-        place: None,
         pauses: state.pauses.clone(),
-        pending: report.pending,
-        in_flight: report.in_flight,
         window: 0,
-        delivered: report.tally.delivered,
-        failed_attempts: report.tally.failed_attempts,
-        dropped: report.tally.dropped,
-        trouble: registry
-            .unusable(state.number)
-            .map(|why| format!("not possible under this configuration: {why}"))
-            .or(report.tally.trouble),
-        trouble_since: report.tally.trouble_since,
+        trouble: unusable.or(lane.trouble),
+        ..lane
+    }
+}
+
+/// What its lane says of a webhook, and nothing of what defines it.
+fn of_lane(id: WebhookId, origin: Origin, report: LaneReport) -> WebhookSummary {
+    let LaneReport { pending, in_flight, window, tally } = report;
+    let Tally { delivered, dropped, failed_attempts, trouble, trouble_since } = tally;
+    WebhookSummary {
+        id,
+        title: String::new(),
+        project: String::new(),
+        url: String::new(),
+        events: Vec::new(),
+        origin,
+        place: None,
+        pauses: Vec::new(),
+        pending,
+        in_flight,
+        window,
+        delivered,
+        failed_attempts,
+        dropped,
+        trouble,
+        trouble_since,
     }
 }

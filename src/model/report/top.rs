@@ -57,6 +57,16 @@ pub struct Census {
     pub pending_paused: u64,
 }
 
+impl std::ops::AddAssign for Census {
+    fn add_assign(&mut self, other: Self) {
+        self.webhooks_total += other.webhooks_total;
+        self.webhooks_failing += other.webhooks_failing;
+        self.webhooks_paused += other.webhooks_paused;
+        self.pending_failing += other.pending_failing;
+        self.pending_paused += other.pending_paused;
+    }
+}
+
 /// A webhook, and how it fared lately.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WebhookActivity {
