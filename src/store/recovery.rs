@@ -35,6 +35,8 @@ use crate::time::UnixMillis;
 
 /// Facts folded into memory before they are written to the view, while it is rebuilt.
 const FOLD_MAX: usize = 500_000;
+/// Progress is told after so many batches of rows: soon enough even on a disk that takes milliseconds for each.
+const PROGRESS_BATCHES: usize = 4096;
 /// Events that are named in one sentence about facts that are gone.
 const LOST_EVENTS_TOLD_MAX: usize = 20;
 
@@ -330,15 +332,16 @@ fn repair_queue<T: Table>(view: &mut View<T>) -> Result<(), TableError> {
 
 fn write_out<T: Table>(view: &mut View<T>, progress: &mut dyn FnMut(String)) -> Result<(), TableError> {
     let facts = view.lag();
-    if facts > 0 {
-        progress(format!("writing {facts} facts to the view"));
-    }
-    loop {
+    for batches in 0_usize.. {
+        if facts > 0 && batches.is_multiple_of(PROGRESS_BATCHES) {
+            progress(format!("writing {facts} facts to the view: {} rows so far", batches * (limits::VIEW_BATCH_ROWS - 1)));
+        }
         view.close_window();
         if !view.apply_step()? {
-            return Ok(());
+            break;
         }
     }
+    Ok(())
 }
 
 /// Compares the queue with its count and digest.

@@ -173,3 +173,22 @@ fn a_view_in_sled_is_kept_over_a_restart_and_rebuilt_when_its_file_is_ruined() {
     let opened = open();
     assert_eq!((opened.rebuilt, count(&opened), opened.journal.next_sequence()), (true, 200, Sequence(101)));
 }
+
+/// systemd gives each step of a start so long and no longer; writing out a great many facts on a slow disk is more than one step.
+#[test]
+fn whoever_waits_hears_again_and_again_while_facts_are_written() {
+    let webhooks = 1000;
+    let mut view = View::new(Arc::new(Disk::new().table), View::<MapTable>::beginning(segment::JournalId(1)), 0, true);
+    let Fact::Accepted(one) = accepted(1) else { unreachable!() };
+    let fact = Fact::Accepted(Accepted { deliveries: (1..=webhooks).map(WebhookNumber).collect(), ..one });
+    let events = 2 * PROGRESS_BATCHES as u64 * 64 / u64::from(webhooks);
+    for sequence in 1..=events {
+        let locator = crate::model::Locator { segment: 1, offset: 8192 };
+        view.fold(Appended { sequence: Sequence(sequence), locator, checksum: 0 }, &fact);
+    }
+    let mut told = Vec::new();
+    write_out(&mut view, &mut |what| told.push(what)).unwrap();
+    let last = 2 * PROGRESS_BATCHES * 63;
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(told[2], format!("writing {events} facts to the view: {last} rows so far"));
+}
