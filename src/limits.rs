@@ -151,6 +151,8 @@ pub const VIEW_ROOM_AGAIN: u64 = VIEW_ROOM_MIN + 16 * 1024 * 1024;
 pub const BALLAST_SIZE: u64 = SEGMENT_SIZE + VIEW_ROOM_AGAIN;
 /// Bytes of one frame's payload: a delivered body with its deliveries.
 pub const FRAME_PAYLOAD_MAX: usize = EVENT_SIZE_MAX + 4 * 1024 * 1024;
+/// Bytes of memory that what one record says of itself may claim: damaged ones claim anything. What a record holds takes a few times its bytes, as numbers are short on disk.
+pub const RECORD_MEMORY_MAX: usize = 16 * FRAME_PAYLOAD_MAX;
 /// Bytes that one atomic batch takes in the journal at most.
 pub const BATCH_BYTES_MAX: u64 = 40 * 1024 * 1024;
 /// Indexes of the history whose summaries stay in memory, some 300 kB each: as many as `[history] max_size` has segments by default.

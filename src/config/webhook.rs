@@ -134,6 +134,12 @@ fn url(text: &str, require_https: bool) -> Result<Url, String> {
     if url.fragment().is_some() {
         return Err("what follows \"#\" is never sent; leave it out".into());
     }
+    // A URL may hold what a request line may not: `{` in a host, say.
+    if let Err(error) = url.as_str().parse::<hyper::Uri>() {
+        return Err(format!(
+            "{url} can't be requested: {error}; write what is not a letter, a digit or one of \"-._~\" as % and two hexadecimal digits"
+        ));
+    }
     if url.port() == Some(0) {
         return Err("nothing can be reached at port 0".into());
     }

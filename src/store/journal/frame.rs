@@ -22,7 +22,7 @@ mod setting;
 
 use std::sync::Arc;
 
-use bincode::config::{Configuration, LittleEndian, Varint};
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{BorrowDecode, Encode};
 
 use self::blacklist::EntryRecord;
@@ -188,7 +188,7 @@ fn checksum_of(salt: u32, frame: &[u8]) -> u32 {
     crc32c::crc32c_append(length, &frame[8..])
 }
 
-const BINCODE: Configuration<LittleEndian, Varint> = bincode::config::standard();
+const BINCODE: Configuration<LittleEndian, Varint, Limit<{ crate::limits::RECORD_MEMORY_MAX }>> = bincode::config::standard().with_limit();
 
 /// The record of a fact.
 #[must_use]
