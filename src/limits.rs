@@ -147,6 +147,10 @@ pub const SPARE_RETRY_MS: u64 = 1000;
 pub const VIEW_ROOM_MIN: u64 = 64 * 1024 * 1024;
 /// With so much free the view goes on; more than what stops it, so that it does not stop and go on with every row. Preparing a segment leaves so much.
 pub const VIEW_ROOM_AGAIN: u64 = VIEW_ROOM_MIN + 16 * 1024 * 1024;
+/// The view's file is copied into a fresh one when it is larger than this …
+pub const VIEW_TIDY_SIZE_MIN: u64 = 256 * 1024 * 1024;
+/// … and so many times as large as what is in it: sled does not give all room again to what comes.
+pub const VIEW_TIDY_TIMES: u64 = 4;
 /// Bytes of the ballast: what a start needs on a full disk, which is the new segment that every start makes, and room for the view.
 pub const BALLAST_SIZE: u64 = SEGMENT_SIZE + VIEW_ROOM_AGAIN;
 /// Bytes of one frame's payload: a delivered body with its deliveries.

@@ -1,4 +1,4 @@
-//! What is done every few seconds beside the work: the view is made durable, the ballast is made again, sealed segments get the index of their history. Nothing depends on it, and it
+//! What is done every few seconds beside the work: the view is made durable and kept small, the ballast is made again, sealed segments get the index of their history. Nothing depends on it, and it
 //! never touches the journal.
 
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use crate::limits;
 use crate::store::ballast::Ballast;
 use crate::store::data_dir::DataDir;
 use crate::store::history::History;
-use crate::store::journal::medium::RealMedium;
+use crate::store::journal::medium::{RealMedium, free_bytes};
 use crate::store::space::Space;
+use crate::store::view::sled::{SledTable, Tidied, TidyRule};
 use crate::store::view::{Table, TableError};
 
 /// Begins it on threads of its own, which end with the daemon.
@@ -32,7 +33,7 @@ pub(super) fn begin(
             let Some(table) = table.upgrade() else { return };
             let disk = space.status();
             if disk.view_waits_since.is_none()
-                && let Err(error) = table.checkpoint()
+                && let Err(error) = table.checkpoint().and_then(|()| tidy(&table, &data_dir))
             {
                 set_view_aside(&data_dir, &error);
                 drop(events.try_send(Event::Fatal(error.to_string())));
@@ -46,6 +47,17 @@ pub(super) fn begin(
         }
     };
     std::thread::Builder::new().name("hookwheel-upkeep".into()).spawn(work).map(drop).map_err(DaemonError::failed)
+}
+
+/// Lets the view move into a fresh file when its own holds little but holes. Events are not refused for its sake: it uses what is free beyond what they need.
+fn tidy(table: &SledTable, data_dir: &DataDir) -> Result<(), TableError> {
+    let free = free_bytes(&data_dir.view()).unwrap_or(0);
+    let room = free.saturating_sub(limits::DISK_WELL_BYTES);
+    let rule = TidyRule { size_min: limits::VIEW_TIDY_SIZE_MIN, times: limits::VIEW_TIDY_TIMES, room };
+    if let Some(Tidied { before, after }) = table.tidy(&rule)? {
+        tracing::info!(before_bytes = before, after_bytes = after, "the view moved into a fresh file");
+    }
+    Ok(())
 }
 
 /// Makes the indexes of sealed segments. While the disk is full they wait, for what little room comes is for the journal; so do their rows, in memory.

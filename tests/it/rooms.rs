@@ -106,8 +106,13 @@ fn the_quiet_rooms_are_quiet() {
 
 #[test]
 fn what_only_one_file_or_room_may_name() {
-    assert_nowhere_else("sled::", &["src/store/view/sled.rs", "src/store/view/mod.rs", "src/store/recovery/tests/view.rs", "src/daemon/"]);
-    assert!(places("sled::", &["src/store/view/sled.rs"]).iter().all(|place| place.contains("view::sled::SledTable")));
+    assert_nowhere_else(
+        "sled::",
+        &["src/store/view/sled.rs", "src/store/view/sled/", "src/store/view/mod.rs", "src/store/recovery/tests/view.rs", "src/daemon/"],
+    );
+    assert!(
+        places("sled::", &["src/store/view/sled.rs", "src/store/view/sled/"]).iter().all(|place| place.contains("view::sled::SledTable"))
+    );
     assert_nowhere_else("bincode", &["src/store/journal/frame.rs", "src/store/journal/frame/"]);
     assert_nowhere_else("::now()", &["src/time.rs"]);
     assert_nowhere_else("hyper_util::client", &["src/dispatch/"]);

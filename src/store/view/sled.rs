@@ -9,36 +9,30 @@
 //! value, in a `block`: found by the key at or before theirs, changed as a whole, split when they are full, gone when they are empty. Whoever uses the table sees
 //! rows, and a batch of rows is all or nothing as before. Ids by their hash stay rows of their own: each lies somewhere else, and would rewrite a block for itself alone.
 //!
+//! sled gives the room of what was removed to what comes, but not all of it: under rows that come and go its file grows by some 15 MB a million of them, for ever. So a table has *generations*: when
+//! its file has become far larger than what is in it, that is copied into a fresh database beside it while both get every change, and when the copy is durable, the file `current` names it and the old one
+//! goes. A copy that was not finished, whatever became of it, is deleted by the next start or try, and was never read.
+//!
 //! Damage in its file is met with a panic more often than with an error, so every call runs under `catch_unwind`. After the first failure nothing is
-//! asked of it any more, and it is not even dropped, since that may panic again or wait for ever.
+//! asked of it any more ([`generation::Generation`]).
+
+mod generation;
+mod tidying;
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
-use std::io;
 use std::ops::Bound;
-use std::os::unix::fs::DirBuilderExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 
+use self::generation::Open;
+use self::tidying::Shared;
+pub use self::tidying::{Tidied, TidyRule};
 use super::{Row, Table, TableError, Visit, block};
 
-#[cfg(not(panic = "unwind"))]
-compile_error!("a panic of sled must be caught, so panics have to unwind");
-
-const SEGMENT_SIZE: usize = 256 * 1024;
-const CACHE_CAPACITY: u64 = 64 * 1024 * 1024;
-const FLUSH_EVERY_MS: u64 = 500;
 /// Far below the size from which sled puts values into files that it never syncs.
 const VALUE_SIZE_MAX: usize = 64 * 1024;
-/// The tree that holds everything. Its name tells this layout from others: a view of another one seems empty, and is made anew.
-const TREE: &str = "rows-2";
 /// Rows of sled, blocks among them, that a scan takes out of it at once, so that whoever visits them runs outside of it.
 const SCAN_ROWS: usize = 32;
-/// Closing waits for sled's own thread, which may have died.
-const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A sled database as a [`Table`]. Clones share it.
 #[derive(Clone)]
@@ -46,62 +40,22 @@ pub struct SledTable {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    /// `None` only while it is dropped.
-    open: Option<Open>,
-    /// Blocks change by reading them, and are found by their neighbours: who changes some is alone.
-    blocks: RwLock<()>,
-    path: PathBuf,
-    data: File,
-    directory: File,
-    /// Why nothing is asked of it any more.
-    failed: OnceLock<String>,
-}
-
-struct Open {
-    tree: sled::Tree,
-    db: sled::Db,
-}
-
 impl SledTable {
-    /// Opens the database at `path`, making it when there is none.
+    /// Opens the table in the directory at `path`, making it when there is none.
     ///
     /// # Errors
     /// [`TableError`] when it is damaged, whatever sled does about that.
     pub fn open(path: &Path) -> Result<Self, TableError> {
-        let failed = |error: String| TableError(format!("{}: {error}", path.display()));
-        prepare_directory(path).map_err(|error| failed(error.to_string()))?;
-        let config = sled::Config::new()
-            .path(path)
-            .mode(sled::Mode::HighThroughput)
-            .segment_size(SEGMENT_SIZE)
-            .cache_capacity(CACHE_CAPACITY)
-            .flush_every_ms(Some(FLUSH_EVERY_MS))
-            .use_compression(false);
-        let open = guard(|| {
-            let db = config.open()?;
-            Ok(Open { tree: db.open_tree(TREE)?, db })
-        });
-        let open = open.map_err(failed)?;
-        match open_files(path) {
-            Ok((data, directory)) => {
-                let (path, failed) = (path.to_owned(), OnceLock::new());
-                Ok(Self { shared: Arc::new(Shared { open: Some(open), blocks: RwLock::new(()), path, data, directory, failed }) })
-            }
-            Err(error) => {
-                close(open);
-                Err(failed(error.to_string()))
-            }
-        }
+        Ok(Self { shared: Arc::new(Shared::open(path)?) })
     }
 
-    /// Asks something of sled, unless it failed before; a panic becomes an error, and an error the last answer.
     fn call<V>(&self, work: impl FnOnce(&Open) -> sled::Result<V>) -> Result<V, TableError> {
-        if let Some(why) = self.shared.failed.get() {
-            return Err(TableError(format!("it failed before: {why}")));
-        }
-        let open = self.shared.open.as_ref().expect("only drop takes it");
-        guard(|| work(open)).map_err(|error| TableError(self.shared.failed.get_or_init(|| error).clone()))
+        self.shared.current().call(work)
+    }
+
+    /// Blocks change by reading them, and are found by their neighbours: who changes some is alone.
+    fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.shared.blocks.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The block in which `key` is, or would be: the last one of its family that does not begin behind it.
@@ -164,7 +118,7 @@ impl Table for SledTable {
         if let Some((key, _)) = rows.iter().find(|(_, value)| value.as_ref().is_some_and(|value| value.len() > VALUE_SIZE_MAX)) {
             return Err(TableError(format!("the value of a key that begins with {:?} is too large", key.first())));
         }
-        let _alone = self.shared.blocks.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.alone();
         let mut batch = sled::Batch::default();
         let mut packed: BTreeMap<u8, Vec<Row>> = BTreeMap::new();
         for (key, value) in rows {
@@ -177,6 +131,13 @@ impl Table for SledTable {
         for (family, mut rows) in packed {
             rows.sort_by(|(one, _), (other, _)| one.cmp(other));
             self.pack(family, &rows, &mut batch)?;
+        }
+        // First the copy that is being made, whose failure is its own alone.
+        let copy = self.shared.copy();
+        if let Some(copy) = &copy
+            && let Err(error) = copy.call(|open| open.tree.apply_batch(batch.clone()))
+        {
+            tracing::debug!(%error, "the copy of the view failed; it is given up");
         }
         self.call(|open| open.tree.apply_batch(batch))
     }
@@ -212,78 +173,11 @@ impl Table for SledTable {
     }
 
     fn checkpoint(&self) -> Result<(), TableError> {
-        self.call(|open| {
-            open.db.flush()?;
-            self.shared.data.sync_data()?;
-            self.shared.directory.sync_all()?;
-            Ok(())
-        })?;
-        // Files in blobs/ are never synced; VALUE_SIZE_MAX keeps it empty, and this says so if it ever does not.
-        let blobs = fs::read_dir(self.shared.path.join("blobs")).map_or(0, Iterator::count);
-        if blobs == 0 { Ok(()) } else { Err(TableError(format!("{blobs} values lie in files that are never synced"))) }
+        self.shared.current().checkpoint()
     }
 
     fn size_bytes(&self) -> u64 {
-        self.call(|open| open.db.size_on_disk()).unwrap_or(0)
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let Some(open) = self.open.take() else { return };
-        if self.failed.get().is_some() || guard(|| open.db.flush()).is_err() {
-            std::mem::forget(open);
-        } else {
-            close(open);
-        }
-    }
-}
-
-/// Drops sled where its panic harms nobody, and does not wait for ever.
-fn close(open: Open) {
-    let (done, closed) = sync_channel(1);
-    let work = move || {
-        drop(guard(|| {
-            drop(open);
-            Ok(())
-        }));
-        let _ = done.send(());
-    };
-    if std::thread::Builder::new().name("hookwheel-close".into()).spawn(work).is_ok() {
-        // Whether it closed or was given up makes no difference: every checkpoint is durable without.
-        let _ = closed.recv_timeout(CLOSE_LIMIT);
-    }
-}
-
-/// A dead process can leave a snapshot half written, at which the next open fails; without that file everything is there.
-fn prepare_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// The handles for real syncs. What sled made when it was opened (its settings, the names) becomes durable here.
-fn open_files(path: &Path) -> io::Result<(File, File)> {
-    let (data, directory) = (File::open(path.join("db"))?, File::open(path)?);
-    File::open(path.join("conf"))?.sync_all()?;
-    data.sync_all()?;
-    directory.sync_all()?;
-    Ok((data, directory))
-}
-
-fn guard<V>(work: impl FnOnce() -> sled::Result<V>) -> Result<V, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(format!("a panic: {}", text.unwrap_or("without words")))
-        }
+        self.shared.current().size_bytes()
     }
 }
 

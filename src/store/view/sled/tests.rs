@@ -1,8 +1,14 @@
 //! What the cellar relies on in a table of sled, and that its damage stays inside. They never look at what rows mean.
 
+use std::fs;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
+
+/// Always, whatever is in it.
+const AT_ONCE: TidyRule = TidyRule { size_min: 0, times: 0, room: 0 };
 
 fn row(key: &str, value: Option<&str>) -> Row {
     (key.as_bytes().to_vec(), value.map(|value| value.as_bytes().to_vec()))
@@ -213,6 +219,10 @@ fn rows_in_blocks_are_what_a_plain_map_would_hold_whatever_is_put_and_removed() 
         let expected = model.range(from.clone()..to.clone()).map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>();
         assert_eq!(all(&table, &from, &to), expected);
         if round % 100 == 99 {
+            if round % 200 == 199 {
+                assert!(table.tidy(&AT_ONCE).unwrap().is_some());
+                assert_eq!(all(&table, b"a", &[0xff]), model.clone().into_iter().collect::<Vec<_>>());
+            }
             drop(table);
             table = SledTable::open(&path).unwrap();
             assert_eq!(all(&table, b"a", &[0xff]), model.clone().into_iter().collect::<Vec<_>>());
@@ -227,11 +237,11 @@ fn a_scan_misses_no_row_that_stays_while_others_come_and_go() {
     let table = SledTable::open(&directory.path().join("view")).unwrap();
     let stay = (0..5000).map(|number| (packed(b'q', number * 1000), Some(b"stays".to_vec()))).collect::<Vec<_>>();
     stay.chunks(64).for_each(|rows| table.apply(rows).unwrap());
-    let (ends, other) = (std::sync::atomic::AtomicBool::new(false), table.clone());
+    let (ends, other) = (AtomicBool::new(false), table.clone());
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut state = 3;
-            while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+            while !ends.load(Ordering::Relaxed) {
                 let keys = (0..60).map(|_| packed(b'q', (random(&mut state) % 5_000_000) | 1)).collect::<std::collections::BTreeSet<_>>();
                 other.apply(&keys.iter().map(|key| (key.clone(), Some(Vec::new()))).collect::<Vec<_>>()).unwrap();
                 other.apply(&keys.into_iter().map(|key| (key, None)).collect::<Vec<_>>()).unwrap();
@@ -246,7 +256,7 @@ fn a_scan_misses_no_row_that_stays_while_others_come_and_go() {
             table.scan(b"q", b"r", visit).unwrap();
             assert!(seen.iter().eq(stay.iter().map(|(key, _)| key)), "{} of {}", seen.len(), stay.len());
         }
-        ends.store(true, std::sync::atomic::Ordering::Relaxed);
+        ends.store(true, Ordering::Relaxed);
     });
 }
 
@@ -258,4 +268,133 @@ fn a_view_of_another_layout_seems_empty() {
     older.call(|open| open.db.insert(b"m", b"an older position")).unwrap();
     drop(older);
     assert_eq!(SledTable::open(directory.path()).unwrap().get(b"m").unwrap(), None);
+}
+
+fn all(table: &SledTable) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut rows = Vec::new();
+    let visit = &mut |key: &[u8], value: &[u8]| {
+        rows.push((key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    };
+    table.scan(&[0], &[0xff], visit).unwrap();
+    rows
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let mut names = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
+    names.sort();
+    names
+}
+
+/// Rows that come and go, each behind the one before, as those of the queue do.
+#[test]
+fn a_file_that_holds_little_but_holes_is_left_for_a_small_one_and_nothing_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = SledTable::open(directory.path()).unwrap();
+    table.apply(&[row("k", Some("stays"))]).unwrap();
+    for begin in (0..60_000_u64).step_by(60) {
+        let mut rows = (begin..begin + 60).map(|number| (packed(b'q', number), Some(vec![7; 40]))).collect::<Vec<_>>();
+        rows.extend((begin..begin + 60).filter_map(|number| Some((packed(b'q', number.checked_sub(600)?), None))));
+        table.apply(&rows).unwrap();
+    }
+    table.checkpoint().unwrap();
+    let (before, size) = (all(&table), table.size_bytes());
+    assert_eq!(before.len(), 601);
+    let rule = |size_min, room| TidyRule { size_min, times: 4, room };
+    assert_eq!(table.tidy(&rule(2 * size, u64::MAX)).unwrap(), None, "it is not that large");
+    assert_eq!(SledTable::clone(&table).tidy(&rule(0, 1000)).unwrap(), None, "there is no room");
+    drop(table);
+    let table = SledTable::open(directory.path()).unwrap();
+    let tidied = table.tidy(&rule(0, u64::MAX)).unwrap().unwrap();
+    assert!(tidied.after < tidied.before / 2, "{tidied:?}");
+    assert_eq!(names(directory.path()), ["1", "current"]);
+    assert_eq!(all(&table), before);
+    assert_eq!(table.tidy(&rule(0, u64::MAX)).unwrap(), None, "it has just been done");
+    table.apply(&[row("k", None)]).unwrap();
+    table.checkpoint().unwrap();
+    drop(table);
+    assert_eq!(all(&SledTable::open(directory.path()).unwrap()), before[1..]);
+}
+
+#[test]
+fn whoever_reads_and_writes_meanwhile_notices_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut table = SledTable::open(directory.path()).unwrap();
+    let stay = (0..20_000).map(|number| (packed(b'q', number * 1000), Some(b"stays".to_vec()))).collect::<Vec<_>>();
+    stay.chunks(64).for_each(|rows| table.apply(rows).unwrap());
+    let mut model = BTreeMap::new();
+    for seed in 1..5 {
+        let ends = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let (writer, reader) = (table.clone(), table.clone());
+            let (ends, model) = (&ends, &mut model);
+            scope.spawn(move || {
+                let mut state = seed;
+                while !ends.load(Ordering::Relaxed) {
+                    let batch = (0..40).map(|_| {
+                        let value = (!random(&mut state).is_multiple_of(3)).then(|| random(&mut state).to_be_bytes().to_vec());
+                        (packed(b"qz"[below(&mut state, 2)], (random(&mut state) % 20_000_000) | 1), value)
+                    });
+                    let batch = batch.collect::<BTreeMap<_, _>>().into_iter().collect::<Vec<_>>();
+                    writer.apply(&batch).unwrap();
+                    for (key, value) in batch {
+                        assert_eq!(writer.get(&key).unwrap(), value);
+                        model.insert(key, value);
+                    }
+                }
+            });
+            scope.spawn(move || {
+                while !ends.load(Ordering::Relaxed) {
+                    let seen = all(&reader).into_iter().filter(|(_, value)| value == b"stays").count();
+                    assert_eq!(seen, 20_000);
+                }
+            });
+            assert!(table.tidy(&AT_ONCE).unwrap().is_some());
+            ends.store(true, Ordering::Relaxed);
+        });
+        let mut expected = stay.iter().map(|(key, value)| (key.clone(), value.clone().unwrap())).collect::<BTreeMap<_, _>>();
+        expected.extend(model.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))));
+        assert!(all(&table) == expected.clone().into_iter().collect::<Vec<_>>());
+        table.checkpoint().unwrap();
+        drop(table);
+        table = SledTable::open(directory.path()).unwrap();
+        assert!(all(&table) == expected.into_iter().collect::<Vec<_>>(), "it is the same after a start");
+    }
+}
+
+/// What a start finds when the daemon died while it copied, before and after the copy was named.
+#[test]
+fn a_copy_counts_from_the_moment_on_in_which_it_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    drop(SledTable::open(directory.path()).and_then(|table| table.apply(&[row("k", Some("old"))])));
+    drop(SledTable::open(other.path()).and_then(|table| table.apply(&[row("k", Some("copy"))])));
+    let copy = directory.path().join("1");
+    fs::create_dir(&copy).unwrap();
+    fs::write(copy.join("db"), "half").unwrap();
+    fs::write(directory.path().join("current.new"), "").unwrap();
+    let table = SledTable::open(directory.path()).unwrap();
+    assert_eq!(table.get(b"k").unwrap().unwrap(), b"old");
+    assert!(!copy.exists() && !directory.path().join("current.new").exists());
+    drop(table);
+    fs::rename(other.path(), &copy).unwrap();
+    fs::write(directory.path().join("current"), "1\n").unwrap();
+    let table = SledTable::open(directory.path()).unwrap();
+    assert_eq!(table.get(b"k").unwrap().unwrap(), b"copy");
+    assert_eq!(names(directory.path()), ["1", "current"]);
+    drop(table);
+    fs::write(directory.path().join("current"), "both").unwrap();
+    assert!(SledTable::open(directory.path()).is_err());
+}
+
+#[test]
+fn a_copy_that_cannot_be_made_harms_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = SledTable::open(directory.path()).unwrap();
+    table.apply(&[row("k", Some("v"))]).unwrap();
+    fs::write(directory.path().join("1"), "in the way").unwrap();
+    assert_eq!(table.tidy(&AT_ONCE).unwrap(), None);
+    table.apply(&[row("l", Some("w"))]).unwrap();
+    table.checkpoint().unwrap();
+    assert_eq!(keys(&table), ["k", "l"]);
 }
