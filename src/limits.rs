@@ -27,6 +27,26 @@ pub const REQUEST_READ_TIMEOUT_MS: u64 = 30_000;
 pub const REQUEST_HEADERS_TIMEOUT_MS: u64 = 10_000;
 /// Bytes of one request's headers over HTTP/1.1, and of what is read of its body at once.
 pub const REQUEST_HEADERS_MAX: usize = 64 * 1024;
+/// A TLS handshake is over within this time, or the connection is closed.
+pub const TLS_HANDSHAKE_TIMEOUT_MS: u64 = 10_000;
+/// TLS sessions that can be taken up again without a whole handshake; the oldest go.
+pub const TLS_SESSIONS_MAX: usize = 4096;
+/// Bytes of the file with the listener's certificates, or with its key.
+pub const TLS_FILE_SIZE_MAX: u64 = 256 * 1024;
+/// Certificates in the listener's chain, its own included.
+pub const TLS_CHAIN_MAX: usize = 16;
+/// A connection over which nothing is asked for so long is closed. Over HTTP/1.1, [`REQUEST_HEADERS_TIMEOUT_MS`] is sooner.
+pub const CONNECTION_IDLE_TIMEOUT_MS: u64 = 60_000;
+/// The same while answers are still on their way: they go on for ever where the client leaves its HTTP/2 windows shut.
+pub const ANSWERS_TIMEOUT_MS: u64 = 300_000;
+/// A client that leaves its answers unread takes so many bytes of them …
+pub const ANSWER_PACE_BYTES: u64 = 16 * 1024;
+/// … within this time, or all there are, or the connection is closed.
+pub const ANSWER_PACE_MS: u64 = 30_000;
+/// Requests to the listener that are under way at once, over all connections; a further one is answered `503`.
+pub const REQUESTS_MAX: usize = 8192;
+/// Requests to the admin socket that are under way at once.
+pub const ADMIN_REQUESTS_MAX: usize = 1024;
 /// What a refused client still sends is read so long, so that it comes to listen to the answer.
 pub const REFUSED_BODY_TIMEOUT_MS: u64 = 5000;
 /// A publication waits at most this long for a permit; then it is answered `503`.
@@ -39,6 +59,18 @@ pub const REFUSAL_TIMEOUT_MS: u64 = 1000;
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// HTTP/2 streams of one connection to the listener.
 pub const HTTP2_STREAMS_MAX: u32 = 128;
+/// Bytes of one request's headers over HTTP/2, unpacked.
+pub const HTTP2_HEADERS_MAX: u32 = 16 * 1024;
+/// Bytes that a client may send over one HTTP/2 connection, or stream, before they are read.
+pub const HTTP2_WINDOW: u32 = 256 * 1024;
+/// Bytes of answers that wait in one HTTP/2 connection for the client to take them.
+pub const HTTP2_UNSENT_MAX: usize = 64 * 1024;
+/// HTTP/2 streams that a client opened and took back before anybody looked at them; with one more the connection is closed (CVE-2023-44487).
+pub const HTTP2_TAKEN_BACK_MAX: usize = 20;
+/// HTTP/2 streams of one connection that were ended for what the client did wrong in them; with one more the connection is closed.
+pub const HTTP2_MISTAKES_MAX: usize = 128;
+/// An HTTP/2 client is asked this often whether it is there, and its connection is closed when it has not answered this long after.
+pub const HTTP2_CLIENT_PING_MS: u64 = 30_000;
 /// Requests under way when the doors close are waited for so long.
 pub const DOORS_CLOSE_TIMEOUT_MS: u64 = 10_000;
 
@@ -343,6 +375,16 @@ const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
 const _: () = assert!(RETRY_INTERVAL_MAX_MS <= DURATION_MAX_MS);
 const _: () = assert!(EVENT_SIZE_MAX <= REQUEST_SIZE_MAX);
 const _: () = assert!(REQUEST_SIZE_MAX <= REQUEST_BODIES_MAX);
+const _: () = assert!(
+    SANDBOX_DELAY_MAX_MS + REQUEST_READ_TIMEOUT_MS + REFUSED_BODY_TIMEOUT_MS < ANSWERS_TIMEOUT_MS
+        && CONNECTION_IDLE_TIMEOUT_MS < ANSWERS_TIMEOUT_MS,
+    "no answer takes so long as the answers of a connection are waited for"
+);
+const _: () = assert!(
+    REQUEST_BODIES_MAX / REQUEST_BODY_STEP + SANDBOX_IN_FLIGHT_MAX < REQUESTS_MAX,
+    "bodies are refused for want of room before requests are"
+);
+const _: () = assert!(HTTP2_STREAMS_MAX as usize * ADMIN_CONNECTIONS_MAX >= ADMIN_REQUESTS_MAX);
 const _: () = assert!(IN_FLIGHT_DEFAULT <= IN_FLIGHT_MAX);
 const _: () = assert!(IN_FLIGHT_MAX as usize <= OUTCOME_CREDITS, "an attempt in flight holds an outcome credit");
 const _: () = assert!(IN_FLIGHT_MAX as usize <= OUTGOING_CONNECTIONS_MAX, "every attempt in flight may need a connection of its own");

@@ -10,6 +10,7 @@ use hookwheel::config::{self, Config, Environment, Mistakes};
 use hookwheel::daemon::{self, DaemonError, offline};
 use hookwheel::model::Catalog;
 use hookwheel::model::report::{BackupReport, RestoreReport, Tell, VerifyReport};
+use hookwheel::time::wall_now;
 use tracing_subscriber::EnvFilter;
 
 /// glibc's own leaves a heap so scattered by sled, which allocates on one thread and frees on another, that a tenth of all processor time went into looking for room in it, and the
@@ -39,7 +40,7 @@ impl House for Hookwheel {
             projects: config.webhooks.iter().map(|webhook| &webhook.project).collect::<BTreeSet<_>>().len(),
             event_types: config.catalog.types().len() - Catalog::built_in().types().len(),
             tokens: config.tokens.len(),
-            warnings: Vec::new(),
+            warnings: config.warnings(wall_now()),
         })
     }
 

@@ -168,6 +168,7 @@ Examples:
   hookwheel emit --file events.ndjson
   producer | hookwheel emit --file -
   HOOKWHEEL_TOKEN=… hookwheel emit --file events.ndjson --url https://hooks.example.com
+  hookwheel emit --file events.ndjson --url https://10.1.2.3:8700 --ca-file our-ca.pem
 
 A file has one event a line: {\"type\":\"…\",\"project\":\"…\",\"data\":{…}}, and \"id\" for an event that must not be \
 accepted twice. Lines go out in order, up to 1000 in a request; a request with a bad line is refused as a whole.")]
@@ -196,6 +197,9 @@ pub(super) struct Emit {
     /// Post to a daemon elsewhere, by its http:// or https:// address, instead of the admin socket
     #[arg(long, value_name = "URL", value_parser = parse_url)]
     pub(super) url: Option<url::Url>,
+    /// Trust these certificates, too, when --url begins with https://: a file in PEM
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub(super) ca_file: Option<PathBuf>,
     /// The token for --url; better in the environment, where other users can't read it
     #[arg(long, value_name = "TOKEN", env = "HOOKWHEEL_TOKEN", hide_env_values = true)]
     pub(super) token: Option<String>,
@@ -341,6 +345,7 @@ mod tests {
             "hookwheel emit --file f --id x",
             "hookwheel emit --file f --from-line 0",
             "hookwheel emit --file f --url ftp://x",
+            "hookwheel emit --file f --ca-file ca.pem",
             "hookwheel webhooks show CRM",
             "hookwheel webhooks add --id CRM",
             "hookwheel webhooks add --header tenant",

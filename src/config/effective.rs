@@ -48,6 +48,8 @@ impl Config {
             ("server", "listen", json!(server.listen.to_string())),
             ("server", "admin_socket", json!(server.admin_socket.display().to_string())),
             ("server", "data_dir", json!(server.data_dir.display().to_string())),
+            ("server", "tls_certificate_file", json!(server.tls.as_ref().map(|tls| tls.certificate_file.display().to_string()))),
+            ("server", "tls_key_file", json!(server.tls.as_ref().map(|tls| tls.key_file.display().to_string()))),
             ("delivery", "timeout", json!(notation::duration(delivery.timeout_ms))),
             ("delivery", "success", success(&delivery.success)),
             ("delivery", "retry", retry(&delivery.schedule)),

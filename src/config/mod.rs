@@ -8,6 +8,7 @@ mod delivery;
 mod effective;
 mod environment;
 mod event_type;
+mod identity;
 mod mistakes;
 mod notation;
 mod raw;
@@ -25,11 +26,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use environment::{Environment, default_data_dir, default_socket, socket_of_a_daemon};
+pub use identity::TlsIdentity;
 pub use mistakes::{Mistake, Mistakes};
 pub use settings::{EgressSettings, HistorySettings, IngestSettings, Limits, ServerSettings};
 
 use crate::limits::CONFIG_SIZE_MAX;
 use crate::model::{Catalog, Token, WebhookSpec};
+use crate::time::UnixMillis;
 use delivery::DeliverySettings;
 use mistakes::Report;
 use raw::Section;
@@ -105,6 +108,12 @@ impl Config {
         let source = SourceText(text.into());
         let config = Self::check(path, source, Section::whole(&table), environment, &mut report);
         report.into_mistakes().map_or(Ok(config), Err)
+    }
+
+    /// What is allowed and still looks like a mistake at this time, one `path:line: message` each.
+    #[must_use]
+    pub fn warnings(&self, now: UnixMillis) -> Vec<String> {
+        self.server.tls.as_ref().map(|tls| tls.warnings(now)).unwrap_or_default()
     }
 
     fn check(path: &Path, source: SourceText, mut file: Section<'_>, environment: &Environment, report: &mut Report<'_>) -> Self {

@@ -44,19 +44,24 @@ pub(super) fn secret(
     secret
 }
 
-/// A relative path begins beside the configuration file. A plain name that is not there is looked for among systemd's credentials.
 fn from_file(text: &str, config_directory: &Path, environment: &Environment) -> Result<Secret, String> {
-    let beside = notation::path(text, config_directory)?;
-    let credential = if text.contains('/') { None } else { environment.credential(Path::new(text)) };
-    let path = match credential {
-        Some(credential) if !beside.exists() => credential,
-        _ => beside,
-    };
-    let content = read(&path)?;
+    let path = place(text, config_directory, environment)?;
+    let content = read(&path, SECRET_FILE_SIZE_MAX, "secret")?;
     Secret::parse(&content).map_err(|sentence| format!("in {}: {sentence}", path.display()))
 }
 
-fn read(path: &PathBuf) -> Result<Zeroizing<String>, String> {
+/// Where a file with something confidential lies. A relative path begins beside the configuration file; a plain name that is not there is looked for among systemd's credentials.
+pub(super) fn place(text: &str, config_directory: &Path, environment: &Environment) -> Result<PathBuf, String> {
+    let beside = notation::path(text, config_directory)?;
+    let credential = if text.contains('/') { None } else { environment.credential(Path::new(text)) };
+    Ok(match credential {
+        Some(credential) if !beside.exists() => credential,
+        _ => beside,
+    })
+}
+
+/// The text of such a file, which is called `what` and has at most so many bytes.
+pub(super) fn read(path: &Path, size_max: u64, what: &str) -> Result<Zeroizing<String>, String> {
     let failed = |error: std::io::Error| format!("{} can't be read: {error}", path.display());
     // Opening a named pipe would wait for its writer.
     if !path.metadata().map_err(failed)?.is_file() {
@@ -64,9 +69,9 @@ fn read(path: &PathBuf) -> Result<Zeroizing<String>, String> {
     }
     let mut content = Zeroizing::new(String::new());
     let file = File::open(path).map_err(failed)?;
-    file.take(SECRET_FILE_SIZE_MAX + 1).read_to_string(&mut content).map_err(failed)?;
-    if content.len() as u64 > SECRET_FILE_SIZE_MAX {
-        return Err(format!("{} is larger than {SECRET_FILE_SIZE_MAX} bytes: that is no secret", path.display()));
+    file.take(size_max + 1).read_to_string(&mut content).map_err(failed)?;
+    if content.len() as u64 > size_max {
+        return Err(format!("{} is larger than {size_max} bytes: that is no {what}", path.display()));
     }
     Ok(content)
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::environment::{Environment, default_data_dir, default_socket};
+use super::identity::TlsIdentity;
 use super::mistakes::Report;
 use super::notation::{self, DURATION, PATH, SIZE};
 use super::raw::Section;
@@ -26,6 +27,8 @@ pub struct ServerSettings {
     pub admin_socket: PathBuf,
     /// Everything that outlives the process; see [`default_data_dir`].
     pub data_dir: PathBuf,
+    /// With what the listener speaks TLS. Left out, it speaks none.
+    pub tls: Option<TlsIdentity>,
 }
 
 impl ServerSettings {
@@ -50,8 +53,10 @@ impl ServerSettings {
         });
         let admin_socket = section.parsed("admin_socket", PATH, report, |text| socket_path(text, config_directory));
         let data_dir = section.parsed("data_dir", PATH, report, |text| notation::path(text, config_directory));
+        let tls = TlsIdentity::read(&mut section, config_directory, environment, report);
         section.finish(&[], report);
         Self {
+            tls,
             listen: listen.unwrap_or(LISTEN_DEFAULT),
             admin_socket: admin_socket.unwrap_or_else(|| default_socket(environment)),
             data_dir: data_dir.unwrap_or_else(|| default_data_dir(environment)),

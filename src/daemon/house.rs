@@ -33,6 +33,7 @@ use crate::model::{
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::metrics;
 use crate::server::sandbox::Sandboxes;
+use crate::server::tls::Tls;
 use crate::store::blacklist::Blacklist;
 use crate::store::carry::{Carry, Load};
 use crate::store::fact::{Fact, WebhookState};
@@ -85,6 +86,8 @@ pub(super) struct Rooms {
     pub(super) sandboxes: Sandboxes,
     /// Where the daemon listens.
     pub(super) listen: SocketAddr,
+    /// What the listener speaks TLS with, if it does.
+    pub(super) tls: Option<Tls>,
     /// The socket of the commands.
     pub(super) admin_socket: PathBuf,
     /// Where its data lies.

@@ -13,6 +13,7 @@ use crate::engine::{Configuration, Input};
 use crate::model::report::{LastReload, ReloadReport};
 use crate::model::{Secret, Token};
 use crate::server::hallway::{DoorSettings, Refusal};
+use crate::server::tls::Tls;
 use crate::store::fact::{Fact, WebhookState};
 use crate::time::wall_now;
 
@@ -73,11 +74,22 @@ fn refused(house: &House, dry_run: bool, by: &str, errors: Vec<String>) -> Reloa
 fn put_in_force(house: &House, config: Config, registry: Registry) {
     take_effect(house, &config, registry);
     house.0.inbox.put(Message::SetIdempotencyWindow(config.ingest.idempotency_ms));
-    house.0.dispatcher.reconfigure(dispatch_settings(&config, house.0.listen));
+    if let (Some(tls), Some(identity)) = (&house.0.tls, &config.server.tls) {
+        tls.show(Arc::clone(&identity.certified));
+    }
+    house.0.dispatcher.reconfigure(dispatch_settings(&config, house.0.listen, house.0.tls.as_ref()));
+    warn(&config);
     last_good::remember(&house.0.data_dir, &config);
     let mut status = house.0.configuration.lock().unwrap_or_else(PoisonError::into_inner);
     (status.last_reload_successful, status.last_error, status.loaded) = (true, None, wall_now());
     *house.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+}
+
+/// Logs what is allowed in a configuration and still looks like a mistake.
+pub(super) fn warn(config: &Config) {
+    for warning in config.warnings(wall_now()) {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// Puts a registry in force whose facts are durable.
@@ -116,11 +128,14 @@ fn settings_changes(old: &Config, new: &Config, started: &Config) -> Vec<String>
         ("[server] listen", started.server.listen != new.server.listen),
         ("[server] admin_socket", started.server.admin_socket != new.server.admin_socket),
         ("[server] data_dir", started.server.data_dir != new.server.data_dir),
+        // To speak TLS or not is settled for a listener; with which certificate is not.
+        ("[server] tls_certificate_file", started.server.tls.is_some() != new.server.tls.is_some()),
         ("[limits] max_connections", started.limits.max_connections != new.limits.max_connections),
     ];
     changes
         .extend(needs_restart.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| format!("{key} changed, which takes a restart")));
     let live = [
+        ("the certificate of the listener", old.server.tls.is_some() && new.server.tls.is_some() && old.server.tls != new.server.tls),
         ("[limits]", old.limits != new.limits),
         ("[ingest]", old.ingest != new.ingest),
         ("[history]", old.history != new.history),
@@ -165,8 +180,12 @@ pub(super) fn door_settings(config: &Config, registry: &Registry) -> DoorSetting
 
 /// What the dispatcher needs of a configuration.
 #[must_use]
-pub(super) fn dispatch_settings(config: &Config, listen: std::net::SocketAddr) -> DispatchSettings {
-    DispatchSettings { require_https: config.egress.require_https, own_listeners: vec![listen] }
+pub(super) fn dispatch_settings(config: &Config, listen: std::net::SocketAddr, tls: Option<&Tls>) -> DispatchSettings {
+    DispatchSettings {
+        require_https: config.egress.require_https,
+        own_listeners: vec![listen],
+        own_certificate: tls.map(Tls::certificate),
+    }
 }
 
 /// A fresh key of 32 random bytes.

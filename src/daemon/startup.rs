@@ -34,6 +34,7 @@ use crate::model::report::ConfigurationStatus;
 use crate::model::{Notice, PauseReason, WebhookNumber};
 use crate::server::events::BodyBudget;
 use crate::server::sandbox::{self, Sandboxes};
+use crate::server::tls::Tls;
 use crate::server::{self, doors, metrics::Metrics};
 use crate::store::ballast::Ballast;
 use crate::store::blacklist::Blacklist;
@@ -66,13 +67,14 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     let clock = ScheduleClock::start(store.view.meta().latest);
     let registry = register(&mut store, &config, &clock)?;
     let (engine, effects) = load(&store, &config, &registry, clock)?;
-    let sandboxes = open_sandboxes(&config, listen, &registry)?;
+    let tls = tls(&config)?;
+    let sandboxes = open_sandboxes(&config, listen, tls.is_some(), &registry)?;
     let metrics = Arc::new(Metrics::new());
     let reader = JournalReader::new(Arc::clone(&medium));
     let (news, durable) = watch::channel(0);
     let lists = Lists::new(&store, &reader, medium, durable);
     let warnings = std::mem::take(&mut store.warnings);
-    let dispatcher = dispatcher(&runtime, &config, listen)?;
+    let dispatcher = dispatcher(&runtime, &config, listen, tls.as_ref())?;
     let (inbox, messages) = sync_channel(limits::ENGINE_INBOX);
     let inbox = Inbox(inbox);
     let (orders, writer_inbox) = sync_channel(limits::WRITER_INBOX);
@@ -111,7 +113,7 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
         Ok(())
     })?;
     let parts =
-        Parts { inbox, environment, lists, blacklist, dispatcher, sandboxes, listen, admin_socket, space, warnings, clock, mistakes };
+        Parts { inbox, environment, lists, blacklist, dispatcher, sandboxes, listen, tls, admin_socket, space, warnings, clock, mistakes };
     let house = house(config, path, registry, parts);
     retention::begin(&house, runtime.handle().clone(), data_dir, events.clone())?;
     begin_tasks(&runtime, &house, pauses, told);
@@ -120,9 +122,16 @@ pub(super) fn open(path: &Path, socket: Option<&Path>, last_good: bool, events: 
     Ok(Running { house, runtime, closing, doors, engine, writer, own_socket })
 }
 
-fn dispatcher(runtime: &Runtime, config: &Config, listen: SocketAddr) -> Result<Dispatcher, DaemonError> {
+fn dispatcher(runtime: &Runtime, config: &Config, listen: SocketAddr, tls: Option<&Tls>) -> Result<Dispatcher, DaemonError> {
     let _inside = runtime.enter();
-    Dispatcher::new(reload::dispatch_settings(config, listen)).map_err(DaemonError::failed)
+    Dispatcher::new(reload::dispatch_settings(config, listen, tls)).map_err(DaemonError::failed)
+}
+
+/// What the listener speaks TLS with, where the configuration says so.
+fn tls(config: &Config) -> Result<Option<Tls>, DaemonError> {
+    reload::warn(config);
+    let identity = config.server.tls.as_ref();
+    identity.map(|identity| Tls::new(Arc::clone(&identity.certified)).map_err(DaemonError::failed)).transpose()
 }
 
 /// The ballast, freed where this start needs its room.
@@ -143,6 +152,7 @@ struct Parts {
     dispatcher: Dispatcher,
     sandboxes: Sandboxes,
     listen: SocketAddr,
+    tls: Option<Tls>,
     admin_socket: PathBuf,
     space: Space,
     warnings: Vec<String>,
@@ -151,7 +161,7 @@ struct Parts {
 }
 
 fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House {
-    let Parts { inbox, environment, lists, blacklist, dispatcher, sandboxes, listen, admin_socket, space, warnings, clock, mistakes } =
+    let Parts { inbox, environment, lists, blacklist, dispatcher, sandboxes, listen, tls, admin_socket, space, warnings, clock, mistakes } =
         parts;
     if mistakes.is_none() {
         last_good::remember(&config.server.data_dir, &config);
@@ -184,6 +194,7 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
         dispatcher,
         sandboxes,
         listen,
+        tls,
         space,
         warnings,
         clock,
@@ -207,7 +218,7 @@ fn open_doors(runtime: &Runtime, listener: TcpListener, admin: UnixListener, hou
         server::listener_router(house.clone(), metrics, budget.clone(), is_loopback).merge(sandbox::routes::routes(sandboxes.clone()));
     let admin_router = server::admin_router(house.clone(), budget, sandbox::admin::routes(sandboxes.clone()));
     let doors = vec![
-        runtime.spawn(doors::serve_listener(listener, router, max_connections, closed.clone())),
+        runtime.spawn(doors::serve_listener(listener, router, house.0.tls.clone(), max_connections, closed.clone())),
         runtime.spawn(doors::serve_admin(admin, admin_router, closed)),
     ];
     (closing, doors)
@@ -244,10 +255,10 @@ fn open_store(data_dir: &DataDir, medium: &Arc<RealMedium>) -> Result<Store, Dae
     Ok(store)
 }
 
-fn open_sandboxes(config: &Config, listen: SocketAddr, registry: &Registry) -> Result<Sandboxes, DaemonError> {
+fn open_sandboxes(config: &Config, listen: SocketAddr, speaks_tls: bool, registry: &Registry) -> Result<Sandboxes, DaemonError> {
     let directory = config.server.data_dir.join("sandbox");
     let failed = |error| DaemonError::Failed(format!("cannot use the sandboxes' directory {}: {error}", directory.display()));
-    let sandboxes = Sandboxes::open(&directory, listen).map_err(failed)?;
+    let sandboxes = Sandboxes::open(&directory, listen, speaks_tls).map_err(failed)?;
     sandboxes.follow(registry.in_force().map(AsRef::as_ref));
     Ok(sandboxes)
 }

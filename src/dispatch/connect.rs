@@ -58,6 +58,8 @@ pub(super) fn fail<T>(class: OutcomeClass, sentence: String) -> Result<T, Connec
 pub struct Connector {
     pub(super) names: CurrentNames,
     pub(super) tls: Arc<ClientConfig>,
+    /// For the daemon's own listener, where it speaks TLS.
+    pub(super) own_tls: Option<Arc<ClientConfig>>,
     pub(super) has_roots: bool,
     pub(super) allow_networks: Arc<[IpNet]>,
     pub(super) own_listeners: Arc<[SocketAddr]>,
@@ -106,7 +108,7 @@ impl Connector {
             return Ok(Stream { io: Io::Plain(TokioIo::new(stream)), facts, _guard: guard });
         }
         progress.enter(Phase::Handshaking);
-        let stream = self.shake_hands(host, stream, progress).await?;
+        let stream = self.shake_hands(host, stream, remote, progress).await?;
         Ok(Stream { io: Io::Tls(Box::new(TokioIo::new(stream))), facts, _guard: guard })
     }
 
@@ -178,12 +180,14 @@ impl Connector {
             .unwrap_or_else(|| ConnectError { class: OutcomeClass::DnsNotFound, sentence: format!("the name {host} has no address") }))
     }
 
-    async fn shake_hands(&self, host: &str, socket: Socket, progress: &Progress) -> Result<TlsStream<Socket>, ConnectError> {
+    async fn shake_hands(&self, host: &str, socket: Socket, remote: SocketAddr, progress: &Progress) -> Result<TlsStream<Socket>, ConnectError> {
         let stopwatch = Stopwatch::start();
         let Ok(name) = ServerName::try_from(host.to_owned()) else {
             return fail(OutcomeClass::UrlRefused, format!("{host} is no name that a certificate could have"));
         };
-        let result = TlsConnector::from(Arc::clone(&self.tls)).connect(name, socket).await;
+        let is_own = address::judge(remote, &[], &self.own_listeners) == Err(Refusal::OwnListener);
+        let tls = self.own_tls.as_ref().filter(|_| is_own).unwrap_or(&self.tls);
+        let result = TlsConnector::from(Arc::clone(tls)).connect(name, socket).await;
         progress.note(Phase::Handshaking, stopwatch);
         result.map_err(|error| outcome::of_handshake_error(host, &error, self.has_roots))
     }

@@ -7,13 +7,14 @@
 //!   written is replaced and not charged: the client sends such a request again by itself, and only such a one.
 //! * A pool belongs to one egress policy, because a connection made under one must not serve under another; reconfiguring drops all of them.
 //! * The daemon's own listener is never dialled, but for URLs of a sandbox (`/sandbox/<token>` and below), which have pools of their own: a connection to the listener
-//!   that was made for a sandbox carries nothing else.
+//!   that was made for a sandbox carries nothing else. Where the listener speaks TLS, such a connection trusts the certificate that is shown there, and no other ([`own`]).
 //! * The names are those of the system when the dispatcher was made or reconfigured; the root certificates, when it was made.
 
 pub mod address;
 pub mod connect;
 pub mod observe;
 pub mod outcome;
+mod own;
 pub mod progress;
 pub mod request;
 pub mod resolve;
@@ -33,6 +34,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
+use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
 use self::connect::Connector;
@@ -65,6 +67,8 @@ pub struct DispatchSettings {
     pub require_https: bool,
     /// Where this daemon listens itself.
     pub own_listeners: Vec<SocketAddr>,
+    /// The certificate that it shows there, where it speaks TLS.
+    pub own_certificate: Option<CertificateDer<'static>>,
 }
 
 /// Makes attempts. Clones share connections and settings.
@@ -242,6 +246,7 @@ impl Dispatcher {
         Connector {
             names: pools.names.clone(),
             tls: Arc::clone(&self.shared.tls),
+            own_tls: pools.settings.own_certificate.clone().map(|certificate| Arc::new(own::trusting(certificate, &self.shared.tls))),
             has_roots: self.shared.has_roots,
             allow_networks: Arc::from(spec.allow_networks.as_slice()),
             own_listeners: Arc::from(pools.settings.own_listeners.as_slice()),
@@ -257,7 +262,7 @@ impl Dispatcher {
 
 /// Whether a URL leads to a sandbox of this or another hookwheel.
 fn is_sandbox(spec: &WebhookSpec) -> bool {
-    spec.url.scheme() == "http" && SandboxToken::of_path(spec.url.path()).is_some()
+    SandboxToken::of_path(spec.url.path()).is_some()
 }
 
 /// Runs an attempt in a task of its own, so that a panic ends that task alone.

@@ -1,49 +1,24 @@
 //! Binding and serving: the TCP listener and the admin socket. It never reads a request's meaning.
 
-use std::convert::Infallible;
 use std::fs::{self, DirBuilder, Permissions};
-use std::future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::Request;
-use axum::response::Response;
 use axum::{Extension, Router, middleware};
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tower::ServiceExt;
+use tokio::time::timeout;
 
-use super::events::discard;
+use super::connection::{self, Patience};
+use super::paced::Paced;
 use super::peer::{self, Peer};
-use super::problem::Problem;
+use super::tls::Tls;
 use crate::limits;
-
-/// In a response's extensions: the connection is closed instead of answering.
-#[derive(Clone, Copy, Debug)]
-pub struct HangUp;
-
-/// A handler wanted the connection closed.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection is closed without an answer, as told")]
-struct HungUp;
-
-impl From<Infallible> for HungUp {
-    fn from(never: Infallible) -> Self {
-        match never {}
-    }
-}
 
 /// Why a door can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -143,15 +118,20 @@ fn remove_private(private: &Path) -> io::Result<()> {
     }
 }
 
-/// Serves the TCP listener until `closing` says true, and then until the requests under way have ended, within a bound.
-pub async fn serve_listener(listener: TcpListener, router: Router, max_connections: u32, closing: watch::Receiver<bool>) {
+/// Serves the TCP listener until `closing` says true, and then until the requests under way have ended, within a bound. With `tls`, it speaks nothing but that.
+pub async fn serve_listener(listener: TcpListener, router: Router, tls: Option<Tls>, max_connections: u32, closing: watch::Receiver<bool>) {
     let accept = async move || {
         let (stream, _) = listener.accept().await?;
         // Answers are small and their sender waits for them.
         drop(stream.set_nodelay(true));
         Ok(stream)
     };
-    serve(accept, |_: &TcpStream| router.clone(), max_connections as usize, closing).await;
+    let router_for = |_: &TcpStream| router.clone();
+    let bounds = Bounds { connections: max_connections as usize, requests: limits::REQUESTS_MAX };
+    match tls {
+        None => serve(accept, plain, router_for, bounds, closing).await,
+        Some(tls) => serve(accept, move |stream| tls.clone().accept(stream), router_for, bounds, closing).await,
+    }
 }
 
 /// Serves the admin socket until `closing` says true, like [`serve_listener`]. Handlers learn who speaks, and what they change is logged.
@@ -159,20 +139,36 @@ pub async fn serve_admin(listener: UnixListener, router: Router, closing: watch:
     let accept = async move || listener.accept().await.map(|(stream, _)| stream);
     let router = router.layer(middleware::from_fn(peer::log_change));
     let router_for = |stream: &UnixStream| router.clone().layer(Extension(Peer::of(stream)));
-    serve(accept, router_for, limits::ADMIN_CONNECTIONS_MAX, closing).await;
+    let bounds = Bounds { connections: limits::ADMIN_CONNECTIONS_MAX, requests: limits::ADMIN_REQUESTS_MAX };
+    serve(accept, plain, router_for, bounds, closing).await;
 }
 
-async fn serve<S>(
+/// What there may be at once behind a door.
+#[derive(Clone, Copy)]
+struct Bounds {
+    connections: usize,
+    requests: usize,
+}
+
+/// Nothing is to be said before HTTP is spoken.
+async fn plain<S>(stream: S) -> io::Result<Paced<S>> {
+    Ok(Paced::new(stream))
+}
+
+/// `accept` gives streams, which `open` makes ready for HTTP: in a task of its own, within a bound, and in the place of the connection that it is to become.
+async fn serve<S, T, O>(
     accept: impl AsyncFn() -> io::Result<S>,
+    open: impl Fn(S) -> O,
     router_for: impl Fn(&S) -> Router,
-    max_connections: usize,
+    bounds: Bounds,
     mut closing: watch::Receiver<bool>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    O: Future<Output = io::Result<T>> + Send + 'static,
 {
-    let connections = Arc::new(Semaphore::new(max_connections));
+    let connections = Arc::new(Semaphore::new(bounds.connections));
     let refusals = Arc::new(Semaphore::new(limits::REFUSALS_MAX));
-    let graceful = GracefulShutdown::new();
+    let requests = Arc::new(Semaphore::new(bounds.requests));
     while let Some(accepted) = unless_closing(&mut closing, accept()).await {
         let stream = match accepted {
             Ok(stream) => stream,
@@ -181,24 +177,37 @@ async fn serve<S>(
                 continue;
             }
         };
-        let permit = match Arc::clone(&connections).try_acquire_owned() {
-            Ok(permit) => permit,
+        let place = match Arc::clone(&connections).try_acquire_owned() {
+            Ok(place) => place,
             Err(_) => {
-                if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
-                    refuse(stream, max_connections, permit);
+                if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+                    refuse(open(stream), bounds.connections, place);
                     continue;
                 }
                 // So many are being refused that this one, and whoever comes behind it, waits.
-                let Some(Ok(permit)) = unless_closing(&mut closing, Arc::clone(&connections).acquire_owned()).await else { break };
-                permit
+                let Some(Ok(place)) = unless_closing(&mut closing, Arc::clone(&connections).acquire_owned()).await else { break };
+                place
             }
         };
         let router = router_for(&stream);
-        serve_connection(stream, router, &graceful, permit, Duration::from_millis(limits::REQUEST_HEADERS_TIMEOUT_MS));
+        let (opening, requests, mut closing) = (open(stream), Arc::clone(&requests), closing.clone());
+        tokio::spawn(async move {
+            let opened = timeout(Duration::from_millis(limits::TLS_HANDSHAKE_TIMEOUT_MS), opening);
+            match unless_closing(&mut closing, opened).await {
+                Some(Ok(Ok(stream))) => connection::serve(stream, router, requests, Patience::ORDINARY, closing).await,
+                Some(Ok(Err(error))) => tracing::debug!(%error, "a handshake failed"),
+                Some(Err(_)) => tracing::debug!("a handshake was not over in time"),
+                None => {}
+            }
+            drop(place);
+        });
     }
     // The accepting closure owns the listener: from here on connections are refused.
     drop(accept);
-    close(graceful).await;
+    let all = u32::try_from(bounds.connections).expect("limits::CONNECTIONS_MAX is far below 2^32");
+    if timeout(Duration::from_millis(limits::DOORS_CLOSE_TIMEOUT_MS), connections.acquire_many(all)).await.is_err() {
+        tracing::warn!("some requests were still under way and were given up");
+    }
 }
 
 /// The future's value, or nothing once the doors are closing.
@@ -216,76 +225,26 @@ async fn rest_after(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-fn serve_connection<S>(stream: S, router: Router, graceful: &GracefulShutdown, permit: OwnedSemaphorePermit, patience: Duration)
+/// Tells a connection too many that it is one.
+fn refuse<T>(opening: impl Future<Output = io::Result<T>> + Send + 'static, max_connections: usize, place: OwnedSemaphorePermit)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut builder = Builder::new(TokioExecutor::new());
-    // Without a timer the time-out for headers does nothing.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(limits::REQUEST_HEADERS_MAX);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(limits::HTTP2_STREAMS_MAX).keep_alive_interval(Duration::from_secs(30));
-    let spoke = Arc::new(AtomicBool::new(false));
-    let heard = Arc::clone(&spoke);
-    let service = router.map_request(move |request: Request<Incoming>| {
-        heard.store(true, Ordering::Relaxed);
-        request
-    });
-    let service = service.map_result(|answered: Result<Response, Infallible>| {
-        let Ok(response) = answered;
-        // An error of the service, and nothing else, makes the connection end without a word.
-        if response.extensions().get::<HangUp>().is_some() { Err(HungUp) } else { Ok(response) }
-    });
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
-    let watched = graceful.watch(connection);
-    tokio::spawn(async move {
-        tokio::select! {
-            ended = watched => if let Err(error) = ended {
-                tracing::debug!(error = %error, "a connection ended early");
-            },
-            () = stays_silent(&spoke, patience) => tracing::debug!("a connection without a request was closed"),
+    let refusal = async move {
+        if let Ok(stream) = opening.await {
+            connection::refuse(stream, max_connections).await;
         }
-        drop(permit);
-    });
-}
-
-/// Answers one request of a connection too many with `503`, whatever it asks for, and closes it.
-fn refuse<S>(stream: S, max_connections: usize, permit: OwnedSemaphorePermit)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let answer = move |mut body: Body| async move {
-        discard(&mut body).await;
-        Problem::busy(format!("{max_connections} connections are open, and that is as many as there may be"), 1)
     };
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().keep_alive(false);
-    let service = TowerToHyperService::new(Router::new().fallback(answer));
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     tokio::spawn(async move {
         // What it does not ask in time is not answered.
-        drop(tokio::time::timeout(Duration::from_millis(limits::REFUSAL_TIMEOUT_MS), connection).await);
-        drop(permit);
+        drop(timeout(Duration::from_millis(limits::REFUSAL_TIMEOUT_MS), refusal).await);
+        drop(place);
     });
-}
-
-/// Ends when nothing was asked in time. The time-out for headers begins only once it is known which HTTP is spoken, and whoever says
-/// nothing, or the first letter of both, never lets that be known.
-async fn stays_silent(spoke: &AtomicBool, patience: Duration) {
-    tokio::time::sleep(patience).await;
-    if spoke.load(Ordering::Relaxed) {
-        future::pending::<()>().await;
-    }
-}
-
-async fn close(graceful: GracefulShutdown) {
-    if tokio::time::timeout(Duration::from_millis(limits::DOORS_CLOSE_TIMEOUT_MS), graceful.shutdown()).await.is_err() {
-        tracing::warn!("some requests were still under way and were given up");
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -350,21 +309,6 @@ mod tests {
         let client = std::os::unix::net::UnixDatagram::unbound().unwrap();
         client.send_to(b"still there", &path).unwrap();
         assert_eq!(somebody.recv(&mut [0; 32]).unwrap(), 11);
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_never_becomes_a_request_is_closed() {
-        let graceful = GracefulShutdown::new();
-        for start in ["", "P", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "POST /v1/events HTTP/1.1\r\nhost: localhost\r\n"]
-        {
-            let (mut near, far) = UnixStream::pair().unwrap();
-            let slots = Arc::new(Semaphore::new(1));
-            let permit = Arc::clone(&slots).acquire_owned().await.unwrap();
-            serve_connection(far, Router::new(), &graceful, permit, Duration::from_millis(20));
-            near.write_all(start.as_bytes()).await.unwrap();
-            let closed = tokio::time::timeout(Duration::from_secs(30), slots.acquire()).await;
-            assert!(closed.is_ok(), "{start:?} keeps its place for ever");
-        }
     }
 
     #[tokio::test]

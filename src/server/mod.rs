@@ -3,6 +3,7 @@
 mod admin;
 pub mod api;
 mod blacklist;
+mod connection;
 mod controls;
 mod deliveries;
 pub mod doors;
@@ -10,9 +11,11 @@ pub mod events;
 pub mod hallway;
 pub mod metrics;
 pub mod operations;
+mod paced;
 pub mod peer;
 pub mod problem;
 pub mod sandbox;
+pub mod tls;
 pub mod tokens;
 mod webhooks;
 

@@ -33,5 +33,6 @@ mod sandbox;
 mod sockets;
 mod syscalls;
 mod systemd;
+mod tls;
 mod top;
 mod webhooks;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use crate::daemon::{House, event, exchange, exchange_with_socket};
 
 /// The daemon's command, with the sockets that its standard input and output are turned into, in this order.
-fn activated(house: &House, sockets: [Option<OwnedFd>; 2]) -> Command {
+pub(crate) fn activated(house: &House, sockets: [Option<OwnedFd>; 2]) -> Command {
     let serve = house.serve();
     let count = sockets.iter().flatten().count();
     let second = if count > 1 { "4>&1" } else { "" };

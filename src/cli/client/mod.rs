@@ -34,6 +34,8 @@ pub(super) enum Address {
         url: Url,
         /// What lets this client in.
         token: Option<String>,
+        /// Certificates to trust besides the system's, in PEM.
+        ca_file: Option<PathBuf>,
     },
 }
 
@@ -142,12 +144,12 @@ impl Client {
         self.runtime.block_on(async {
             match &self.address {
                 Address::Socket(path) => exchange(connected(UnixStream::connect(path)).await?, request).await,
-                Address::Listener { url, .. } => {
+                Address::Listener { url, ca_file, .. } => {
                     let addresses =
                         url.socket_addrs(|| None).map_err(|error| NoAnswer::NotSent(format!("the name does not resolve: {error}")))?;
                     let stream = connected(TcpStream::connect(addresses.as_slice())).await?;
                     if url.scheme() == "https" {
-                        return exchange(connected(tls::connect(url, stream)).await?, request).await;
+                        return exchange(connected(tls::connect(url, ca_file.as_deref(), stream)).await?, request).await;
                     }
                     exchange(stream, request).await
                 }
@@ -181,7 +183,7 @@ impl Client {
     fn request(&self, method: Method, path: &str, body: Option<Body>) -> Result<Request<Full<Bytes>>, NoAnswer> {
         let (host, target, token) = match &self.address {
             Address::Socket(_) => ("localhost".to_owned(), path.to_owned(), None),
-            Address::Listener { url, token } => (authority(url), format!("{}{path}", url.path().trim_end_matches('/')), token.as_deref()),
+            Address::Listener { url, token, .. } => (authority(url), format!("{}{path}", url.path().trim_end_matches('/')), token.as_deref()),
         };
         let mut request = Request::builder().method(method).uri(target).header(header::HOST, host);
         request = request.header(header::USER_AGENT, concat!("hookwheel/", env!("CARGO_PKG_VERSION")));

@@ -116,7 +116,7 @@ fn a_daemon_elsewhere_is_told_its_host_its_path_and_the_token() {
     let thread =
         std::thread::spawn(move || serve_one(listener.accept().unwrap().0, "HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}"));
     let url = format!("http://127.0.0.1:{port}/mail/").parse().unwrap();
-    let client = Client::new(Address::Listener { url, token: Some("hwt_1".into()) }).unwrap();
+    let client = Client::new(Address::Listener { url, token: Some("hwt_1".into()), ca_file: None }).unwrap();
     client.post::<Value>("/v1/events", Some(Body::Json(Bytes::from_static(b"{}")))).unwrap();
     let seen = thread.join().unwrap();
     assert_eq!(seen.line, "POST /mail/v1/events HTTP/1.1");
@@ -128,7 +128,7 @@ fn a_listener_that_speaks_no_tls_is_not_reached_by_https() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
     let thread = std::thread::spawn(move || listener.accept().unwrap().0.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap());
-    let failure = Client::new(Address::Listener { url, token: None }).unwrap().get::<Value>("/").unwrap_err();
+    let failure = Client::new(Address::Listener { url, token: None, ca_file: None }).unwrap().get::<Value>("/").unwrap_err();
     assert!(failure.exit_code() == 69 && failure.to_string().contains("can be reached"), "{failure}");
     thread.join().unwrap();
 }

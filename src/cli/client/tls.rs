@@ -1,35 +1,47 @@
-//! TLS to a daemon behind an `https://` address, checked against the system's roots. It never accepts what they do not vouch for.
+//! TLS to a daemon behind an `https://` address, checked against the system's roots and those that the user named. It never accepts what they do not vouch for.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use url::{Host, Url};
 
 /// A handshake with the host of `url` over `stream`.
 ///
 /// # Errors
-/// No roots on this system, a certificate that they do not vouch for, a peer that speaks no TLS.
-pub(super) async fn connect(url: &Url, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+/// No roots on this system, a file without certificates, a certificate that they do not vouch for, a peer that speaks no TLS.
+pub(super) async fn connect(url: &Url, ca_file: Option<&Path>, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     let name = match url.host() {
         Some(Host::Domain(domain)) => ServerName::try_from(domain.to_owned()).map_err(io::Error::other)?,
         Some(Host::Ipv4(address)) => ServerName::IpAddress(address.into()),
         Some(Host::Ipv6(address)) => ServerName::IpAddress(address.into()),
         None => return Err(io::Error::other("the address names no host")),
     };
-    TlsConnector::from(Arc::new(settings()?)).connect(name, stream).await
+    TlsConnector::from(Arc::new(settings(ca_file)?)).connect(name, stream).await
 }
 
-fn settings() -> io::Result<ClientConfig> {
+fn settings(ca_file: Option<&Path>) -> io::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
+    if let Some(path) = ca_file {
+        let unusable = |why: String| io::Error::other(format!("--ca-file {}: {why}; expected certificates in PEM", path.display()));
+        let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let (added, _) = roots.add_parsable_certificates(certificates.map_err(|error| unusable(error.to_string()))?);
+        if added == 0 {
+            return Err(unusable("there is no certificate in it".into()));
+        }
+    }
     if roots.is_empty() {
-        return Err(io::Error::other("this system has no root certificates: install ca-certificates, or name a bundle in SSL_CERT_FILE"));
+        return Err(io::Error::other(
+            "this system has no root certificates: install ca-certificates, name a bundle in SSL_CERT_FILE, or the daemon's own with --ca-file",
+        ));
     }
     // Named, not the process default: which one that is depends on what else is linked in.
     let provider = Arc::new(crypto::aws_lc_rs::default_provider());

@@ -1,6 +1,7 @@
 //! Tests of the whole room: from the text of a file to a checked configuration, or to every mistake in it.
 
 mod files;
+mod identity;
 mod sections;
 mod webhooks;
 
@@ -65,7 +66,8 @@ fn the_example_parses_and_shows_the_defaults() {
 fn what_the_example_has_in_comments_is_good_too() {
     let is_key = |line: &str| line.split_once('=').is_some_and(|(key, _)| key.trim().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
     let uncommented = EXAMPLE.lines().map(|line| match line.strip_prefix("# ") {
-        Some(rest) if rest.starts_with("secret") => "",
+        // What these name would have to be there.
+        Some(rest) if rest.starts_with("secret") || rest.starts_with("tls_") => "",
         Some(rest) if rest.starts_with("[[") || is_key(rest) || rest.starts_with("sha256") => rest,
         _ => line,
     });
@@ -123,7 +125,7 @@ project = 5
 events = "*"
 "#;
     let expected = r#"webhooks.toml:2:10: listen: expected an address and a port in quotes, such as "127.0.0.1:8700", found "127.0.0.1"
-webhooks.toml:3:1: unknown key "port" in [server]; there are: admin_socket, data_dir, listen
+webhooks.toml:3:1: unknown key "port" in [server]; there are: admin_socket, data_dir, listen, tls_certificate_file, tls_key_file
 webhooks.toml:6:1: unknown key "timeuot" in [delivery]; did you mean "timeout"?
 webhooks.toml:7:23: attempts: expected a whole number from 1 to 200, found 0
 webhooks.toml:7:43: a step of retry has no "every"

@@ -185,7 +185,7 @@ async fn a_url_that_is_not_to_be_requested_is_refused_without_showing_its_passwo
         assert!(!outcome.sentence.contains("hunter2"));
     }
     let plain = answering(vec![OK], 0).await;
-    let strict = DispatchSettings { require_https: true, own_listeners: Vec::new() };
+    let strict = DispatchSettings { require_https: true, ..DispatchSettings::default() };
     let strict = Dispatcher::with_roots(strict, RootCertStore::empty()).unwrap();
     assert_eq!(strict.attempt(job(&format!("http://{plain}/"))).await.class, OutcomeClass::UrlRefused);
 }

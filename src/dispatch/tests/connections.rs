@@ -77,7 +77,7 @@ async fn the_daemons_own_listeners_are_never_dialled() {
     let everywhere = SocketAddr::new("0.0.0.0".parse().unwrap(), own.port());
     let everywhere_v6 = SocketAddr::new("::".parse().unwrap(), own.port());
     for listener in [own, everywhere, everywhere_v6] {
-        let settings = DispatchSettings { require_https: false, own_listeners: vec![listener] };
+        let settings = DispatchSettings { require_https: false, own_listeners: vec![listener], own_certificate: None };
         let dispatcher = Dispatcher::with_roots(settings, RootCertStore::empty()).unwrap();
         let outcome = dispatcher.attempt(job(&format!("http://{own}/"))).await;
         assert_eq!(outcome.class, OutcomeClass::OwnListener, "{outcome:?}");
@@ -211,7 +211,7 @@ async fn a_connection_made_under_one_policy_never_serves_another() {
     assert_eq!(dispatcher.attempt(job(&url)).await.class, OutcomeClass::Success);
     let outcome = dispatcher.attempt(job_with(&url, |spec| spec.allow_networks.clear())).await;
     assert_eq!(outcome.class, OutcomeClass::AddressRefused, "the idle connection is not there for it");
-    dispatcher.reconfigure(DispatchSettings { require_https: false, own_listeners: vec![address] });
+    dispatcher.reconfigure(DispatchSettings { require_https: false, own_listeners: vec![address], own_certificate: None });
     assert_eq!(dispatcher.attempt(job(&url)).await.class, OutcomeClass::OwnListener);
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
@@ -270,7 +270,7 @@ async fn the_daemons_own_listener_is_dialled_for_the_url_of_a_sandbox_and_for_no
     let (own, connections) = obedient().await;
     let token = "abcdefghijklmnopqrstuvwxyz234567";
     for listener in [own, SocketAddr::new("0.0.0.0".parse().unwrap(), own.port())] {
-        let settings = DispatchSettings { require_https: false, own_listeners: vec![listener] };
+        let settings = DispatchSettings { require_https: false, own_listeners: vec![listener], own_certificate: None };
         let dispatcher = Dispatcher::with_roots(settings, RootCertStore::empty()).unwrap();
         let attempt = async |path: &str, allowed: bool| {
             let change = |spec: &mut WebhookSpec| {

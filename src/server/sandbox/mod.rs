@@ -1,7 +1,7 @@
 //! The sandbox: test receivers at URLs of the daemon's own listener, each with its script and the newest requests that it got. It never emits an event,
 //! and never touches the store: its files are its own.
 //!
-//! * A URL is `http://<listen>/sandbox/<token>`. [`routes`] on the listener keep every request to it, or to any path below it, whatever its method; but a `GET` of exactly that
+//! * A URL is `http://<listen>/sandbox/<token>`, with `https` where the listener speaks TLS. [`routes`] on the listener keep every request to it, or to any path below it, whatever its method; but a `GET` of exactly that
 //!   URL that accepts `text/html` by name shows the [`page`] of what was received, and one that accepts `application/json` by name lists it; these two are not kept. A `GET` that
 //!   accepts neither by name (`*/*` names nothing) is a request like any other.
 //! * No token but that of the URL is asked for, and neither `Host` nor `Origin` matters: 160 random bits are what lets in, and nothing can be published here.
@@ -94,13 +94,13 @@ struct Kept {
 }
 
 impl Sandboxes {
-    /// Opens the sandboxes in `directory`, which is made where there is none. `listen` is where the daemon listens. It reads files, and so it blocks.
+    /// Opens the sandboxes in `directory`, which is made where there is none. `listen` is where the daemon listens, with TLS or without. It reads files, and so it blocks.
     ///
     /// A file that can't be read is left alone, with a warning in the log: a test receiver must not keep a daemon from starting.
     ///
     /// # Errors
     /// Those of the directory.
-    pub fn open(directory: &Path, listen: SocketAddr) -> io::Result<Self> {
+    pub fn open(directory: &Path, listen: SocketAddr, speaks_tls: bool) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let mut sandboxes = BTreeMap::new();
         for path in log::find(directory)? {
@@ -116,7 +116,7 @@ impl Sandboxes {
         }
         Ok(Self(Arc::new(Shared {
             directory: directory.to_owned(),
-            base_url: base_url(listen),
+            base_url: base_url(listen, speaks_tls),
             sandboxes: RwLock::new(sandboxes),
             pointing: RwLock::default(),
             closing: watch::Sender::new(false),
@@ -308,13 +308,14 @@ fn unavailable(detail: impl Into<String>) -> Refusal {
 }
 
 /// Where the listener is reached from this machine.
-fn base_url(listen: SocketAddr) -> String {
+fn base_url(listen: SocketAddr, speaks_tls: bool) -> String {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(ip, listen.port()))
+    let scheme = if speaks_tls { "https" } else { "http" };
+    format!("{scheme}://{}", SocketAddr::new(ip, listen.port()))
 }
 
 /// Path and query; an absolute form (`GET http://…`, or HTTP/2) is cut down to these.

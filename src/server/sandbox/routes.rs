@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::super::doors::HangUp;
+use super::super::connection::HangUp;
 use super::super::events::discard;
 use super::super::problem::Problem;
 use super::{Arrived, Kept, Sandbox, Sandboxes, page};

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::super::doors::HangUp;
+use super::super::connection::HangUp;
 use super::*;
 use crate::model::{Origin, Project, RetrySchedule, Selector, SuccessRule, WebhookNumber, WebhookSpec};
 
@@ -72,7 +72,7 @@ impl Stand {
 }
 
 fn open(directory: &Path) -> Sandboxes {
-    Sandboxes::open(&directory.join("sandbox"), "0.0.0.0:8700".parse().unwrap()).unwrap()
+    Sandboxes::open(&directory.join("sandbox"), "0.0.0.0:8700".parse().unwrap(), false).unwrap()
 }
 
 async fn answered(router: Router, request: Request<Body>) -> Answer {

@@ -420,7 +420,7 @@ impl Doors {
         let described = Described { listener: description(&router).await, admin: description(&admin_router).await };
         let (closing, closed) = watch::channel(false);
         let tasks = [
-            tokio::spawn(doors::serve_listener(listener, router, max_connections, closed.clone())),
+            tokio::spawn(doors::serve_listener(listener, router, None, max_connections, closed.clone())),
             tokio::spawn(doors::serve_admin(admin, admin_router, closed)),
         ];
         Self { house: house.clone(), described, address, socket, closing, tasks, _directory: directory }

@@ -1,0 +1,302 @@
+//! One connection: HTTP/1.1 or HTTP/2 over a stream, with every bound that a client could go beyond. It never reads a request's meaning.
+//!
+//! What a client may take its time with, and what then happens:
+//!
+//! | what | bound | then |
+//! | --- | --- | --- |
+//! | to ask at all | [`limits::REQUEST_HEADERS_TIMEOUT_MS`] | the connection is closed |
+//! | one request's headers (HTTP/1.1), and the time between two requests | the same | the connection is closed |
+//! | between two requests (HTTP/2), pings or not | [`limits::CONNECTION_IDLE_TIMEOUT_MS`] | GOAWAY |
+//! | a body | [`limits::REQUEST_READ_TIMEOUT_MS`], by whoever reads it | `408` |
+//! | to take an answer | [`limits::ANSWER_PACE_BYTES`] in [`limits::ANSWER_PACE_MS`]; in HTTP/2 also [`limits::ANSWERS_TIMEOUT_MS`] | the connection is closed |
+
+use std::convert::Infallible;
+use std::future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::http::Request;
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, watch};
+use tower::ServiceExt;
+
+use super::events::discard;
+use super::problem::Problem;
+use crate::limits;
+
+/// In a response's extensions: the connection is closed instead of answering.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HangUp;
+
+/// A handler wanted the connection closed.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed without an answer, as told")]
+struct HungUp;
+
+/// For how long nothing may happen on a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// Before its first request, and while one's headers arrive.
+    pub(super) headers: Duration,
+    /// When every request is answered.
+    pub(super) idle: Duration,
+    /// While answers are on their way.
+    pub(super) answers: Duration,
+    /// For those that are on their way when nothing more is taken.
+    pub(super) farewell: Duration,
+}
+
+impl Patience {
+    /// That of [`limits`].
+    pub(super) const ORDINARY: Self = Self {
+        headers: Duration::from_millis(limits::REQUEST_HEADERS_TIMEOUT_MS),
+        idle: Duration::from_millis(limits::CONNECTION_IDLE_TIMEOUT_MS),
+        answers: Duration::from_millis(limits::ANSWERS_TIMEOUT_MS),
+        farewell: Duration::from_millis(limits::DOORS_CLOSE_TIMEOUT_MS),
+    };
+}
+
+/// What happens on a connection.
+#[derive(Default)]
+struct Activity(watch::Sender<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    /// Requests that came.
+    begun: u64,
+    /// Those whose answer is not sent yet.
+    under_way: usize,
+}
+
+/// A request until its answer is sent.
+struct UnderWay(Arc<Activity>);
+
+impl UnderWay {
+    fn begin(activity: &Arc<Activity>) -> Self {
+        activity.0.send_modify(|counts| {
+            counts.begun += 1;
+            counts.under_way += 1;
+        });
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|counts| counts.under_way -= 1);
+    }
+}
+
+impl Activity {
+    /// Ends when nothing was asked in time. The time-out for headers begins only once it is known which HTTP is spoken, and whoever says
+    /// nothing, or the first letter of both, never lets that be known.
+    async fn stays_silent(&self, patience: Patience) {
+        tokio::time::sleep(patience.headers).await;
+        if self.0.borrow().begun > 0 {
+            future::pending::<()>().await;
+        }
+    }
+
+    /// Ends when, after the first request, nothing more was asked and nothing answered for a while: pings keep no connection open.
+    async fn is_idle(&self, patience: Patience) {
+        let mut counts = self.0.subscribe();
+        drop(counts.wait_for(|counts| counts.begun > 0).await);
+        loop {
+            let is_answering = counts.borrow_and_update().under_way > 0;
+            let time = if is_answering { patience.answers } else { patience.idle };
+            if tokio::time::timeout(time, counts.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Serves a connection to its end: until the client closes it, is too slow, or has its last answer after `closing` said true. `requests` are those that may be under way at once,
+/// this connection's and all others'.
+pub(super) async fn serve<S>(
+    stream: S,
+    router: Router,
+    requests: Arc<Semaphore>,
+    patience: Patience,
+    mut closing: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Arc::new(Activity::default());
+    let heard = Arc::clone(&activity);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let under_way = UnderWay::begin(&heard);
+        let (router, requests) = (router.clone(), Arc::clone(&requests));
+        async move {
+            let Ok(_place) = requests.try_acquire() else {
+                return Ok(Problem::busy("as many requests are under way as there may be", 1).into_response());
+            };
+            let response = router.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {});
+            // An error of the service, and nothing else, makes the connection end without a word.
+            if response.extensions().get::<HangUp>().is_some() { Err(HungUp) } else { Ok(until_sent(response, under_way)) }
+        }
+    });
+    let builder = builder(patience);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        ended = connection.as_mut() => {
+            if let Err(error) = ended {
+                tracing::debug!(error, "a connection ended early");
+            }
+            return;
+        }
+        () = activity.stays_silent(patience) => return tracing::debug!("a connection without a request was closed"),
+        () = activity.is_idle(patience) => {}
+        _ = closing.wait_for(|closing| *closing) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    drop(tokio::time::timeout(patience.farewell, connection).await);
+}
+
+/// The request counts as under way until the last byte of its answer is given away.
+fn until_sent(response: Response, under_way: UnderWay) -> Response {
+    if response.body().is_end_stream() {
+        return response;
+    }
+    response.map(|body| {
+        Body::new(body.map_err(move |error| {
+            let _ = &under_way;
+            error
+        }))
+    })
+}
+
+/// Answers one request of a connection too many with `503`, whatever it asks for, and closes it.
+pub(super) async fn refuse<S>(stream: S, max_connections: usize)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let answer = move |request: Request<Incoming>| async move {
+        discard(&mut Body::new(request.into_body())).await;
+        let detail = format!("{max_connections} connections are open, and that is as many as there may be");
+        Ok::<_, Infallible>(Problem::busy(detail, 1).into_response())
+    };
+    let mut builder = builder(Patience::ORDINARY);
+    builder.http1().keep_alive(false);
+    // It ends with the time that whoever calls this has for it.
+    drop(builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await);
+}
+
+fn builder(patience: Patience) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    // Without a timer the time-out for headers does nothing.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.headers).max_buf_size(limits::REQUEST_HEADERS_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits::HTTP2_STREAMS_MAX)
+        .max_header_list_size(limits::HTTP2_HEADERS_MAX)
+        .initial_stream_window_size(limits::HTTP2_WINDOW)
+        .initial_connection_window_size(limits::HTTP2_WINDOW)
+        .max_send_buf_size(limits::HTTP2_UNSENT_MAX)
+        .max_pending_accept_reset_streams(limits::HTTP2_TAKEN_BACK_MAX)
+        .max_local_error_reset_streams(limits::HTTP2_MISTAKES_MAX)
+        .keep_alive_interval(Duration::from_millis(limits::HTTP2_CLIENT_PING_MS))
+        .keep_alive_timeout(Duration::from_millis(limits::HTTP2_CLIENT_PING_MS));
+    builder
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(3600);
+    const HEADERS: Patience = Patience { headers: SHORT, idle: LONG, answers: LONG, farewell: SHORT };
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    /// `GET /` of localhost on stream 1: three fields of the static table and a literal, all of it in one frame.
+    const GET: &[u8] = b"\0\0\x0e\x01\x05\0\0\0\x01\x82\x84\x86\x41\x09localhost";
+    const GOAWAY: u8 = 7;
+
+    /// Says something and gives back all that comes until the connection is closed.
+    async fn closed_after(said: &[u8], router: Router, patience: Patience) -> Vec<u8> {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        let (_open, closing) = watch::channel(false);
+        tokio::spawn(serve(far, router, Arc::new(Semaphore::new(1)), patience, closing));
+        near.write_all(said).await.unwrap();
+        let mut heard = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(30), near.read_to_end(&mut heard)).await;
+        assert!(ended.is_ok(), "after {:?} it stays open for ever", String::from_utf8_lossy(said));
+        heard
+    }
+
+    /// Types of the HTTP/2 frames.
+    fn frames(mut heard: &[u8]) -> Vec<u8> {
+        let mut types = Vec::new();
+        while let [a, b, c, kind, _, _, _, _, _, rest @ ..] = heard {
+            types.push(*kind);
+            heard = &rest[usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c)..];
+        }
+        types
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_never_becomes_a_request_is_closed() {
+        for start in ["", "P", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "POST /v1/events HTTP/1.1\r\nhost: localhost\r\n"]
+        {
+            closed_after(start.as_bytes(), Router::new(), HEADERS).await;
+        }
+        // Headers that never end, of the first request of all.
+        closed_after(&[PREFACE, b"\0\0\x01\x01\0\0\0\0\x01\x82"].concat(), Router::new(), HEADERS).await;
+    }
+
+    #[tokio::test]
+    async fn between_two_requests_there_is_an_end_to_patience_too() {
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let heard = closed_after(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", router.clone(), HEADERS).await;
+        assert!(heard.ends_with(b"here"), "{:?}", String::from_utf8_lossy(&heard));
+        let idle = Patience { headers: LONG, idle: SHORT, answers: LONG, farewell: SHORT };
+        let heard = frames(&closed_after(&[PREFACE, GET].concat(), router, idle).await);
+        assert!(heard.contains(&1) && heard.contains(&0) && heard.contains(&GOAWAY), "{heard:?}");
+    }
+
+    /// With a window of nothing an answer never ends, and nothing waits to be written.
+    #[tokio::test]
+    async fn an_answer_that_is_never_taken_ends_the_connection() {
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let shut = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
+        let answers = Patience { headers: LONG, idle: LONG, answers: SHORT, farewell: SHORT };
+        let heard = frames(&closed_after(&[shut.as_slice(), GET].concat(), router, answers).await);
+        assert!(heard.contains(&GOAWAY), "{heard:?}");
+    }
+
+    #[tokio::test]
+    async fn beyond_so_many_requests_at_once_the_answer_is_503_at_once() {
+        let router = Router::new().route("/", get(future::pending::<()>));
+        let (_open, closing) = watch::channel(false);
+        let requests = Arc::new(Semaphore::new(1));
+        let mut lines = Vec::new();
+        for _ in 0..2 {
+            let (mut near, far) = UnixStream::pair().unwrap();
+            tokio::spawn(serve(far, router.clone(), Arc::clone(&requests), Patience::ORDINARY, closing.clone()));
+            near.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+            while lines.is_empty() && requests.available_permits() > 0 {
+                tokio::task::yield_now().await;
+            }
+            lines.push(near);
+        }
+        let mut answer = [0; 12];
+        lines[1].read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 503");
+    }
+}
