@@ -42,7 +42,7 @@ pub const ANSWERS_TIMEOUT_MS: u64 = 300_000;
 /// A client that leaves its answers unread takes so many bytes of them …
 pub const ANSWER_PACE_BYTES: u64 = 16 * 1024;
 /// … within this time, or all there are, or the connection is closed.
-pub const ANSWER_PACE_MS: u64 = 30_000;
+pub const ANSWER_PACE_MS: u64 = 20_000;
 /// Requests to the listener that are under way at once, over all connections; a further one is answered `503`.
 pub const REQUESTS_MAX: usize = 8192;
 /// Requests to the admin socket that are under way at once.

@@ -50,9 +50,14 @@ pub fn judge(door: Door, tokens: &[Token], uri: &Uri, headers: &HeaderMap) -> Re
     if tokens.is_empty() && is_loopback {
         return judge_local(uri, headers).map(|()| Leave::All);
     }
-    let Some(given) = headers.get(header::AUTHORIZATION) else {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(given) = all.next() else {
         return Err(Problem::unauthorized("a token is needed here: send \"Authorization: Bearer …\" with one that [[token]] names"));
     };
+    if all.next().is_some() {
+        // Whoever stands between might have looked at the other one.
+        return Err(Problem::unauthorized("there are several headers Authorization: send one"));
+    }
     let token = given.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let Some((_, token)) = token else {
         return Err(Problem::unauthorized("the header Authorization is not understood: expected \"Bearer …\""));

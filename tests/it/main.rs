@@ -15,6 +15,7 @@ mod flow;
 mod frozen;
 mod full_disk;
 mod history;
+mod hostile_clients;
 mod kills;
 mod lifecycle;
 mod load;

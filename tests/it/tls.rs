@@ -218,6 +218,21 @@ fn sandboxes_and_commands_work_over_tls() {
     assert!(daemon.stop().success());
 }
 
+/// Whoever only connects has a place among the connections, and so can't have more than those.
+#[test]
+fn a_handshake_counts_as_a_connection_and_who_comes_beyond_is_told_so_over_tls() {
+    let made = made();
+    let house = house(&made, "[limits]\nmax_connections = 1\n");
+    let daemon = house.start();
+    let stuck = TcpStream::connect(daemon.address).unwrap();
+    let request = "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let answer = made.ask(daemon.address, request);
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("1 connections are open"), "{answer}");
+    drop(stuck);
+    until("the place is free again", || made.ask(daemon.address, request).starts_with("HTTP/1.1 200").then_some(()));
+    assert!(daemon.stop().success());
+}
+
 #[test]
 fn a_socket_that_systemd_passed_speaks_tls_as_well() {
     let made = made();
