@@ -13,7 +13,7 @@ pub const REQUEST_SIZE_MAX: usize = 8 * 1024 * 1024;
 pub const REQUEST_EVENTS_MAX: usize = 10_000;
 /// Bytes of a body that is parsed where it was read; a longer one gets a thread that no connection waits for.
 pub const INLINE_PARSE_MAX: usize = 64 * 1024;
-/// Bytes of request bodies that are in memory at once, of all doors.
+/// Bytes of request bodies that are in memory at once, of all doors. While they are put together and read they take up to three times as much.
 pub const REQUEST_BODIES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of that for which a body asks at once, while it arrives.
 pub const REQUEST_BODY_STEP: usize = 64 * 1024;

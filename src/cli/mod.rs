@@ -217,9 +217,7 @@ fn dispatch(command: &Command, common: &Common, house: &dyn House, output: &mut 
         Command::Check => local::check(common, house, output),
         Command::Emit(emit) => {
             let address = match &emit.url {
-                Some(url) => {
-                    Address::Listener { url: url.clone(), token: emit.token.clone(), ca_file: emit.ca_file.clone() }
-                },
+                Some(url) => Address::Listener { url: url.clone(), token: emit.token.clone(), ca_file: emit.ca_file.clone() },
                 None => Address::Socket(socket()),
             };
             emit::emit(emit, &Client::new(address)?, output)

@@ -132,9 +132,10 @@ impl TlsIdentity {
         let shown = |time: UnixTime| UnixMillis(time.as_secs().saturating_mul(1000));
         let path = self.certificate_file.display();
         match verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], now, algorithms) {
-            Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
-                Some(format!("the certificate in {path} expired at {}; clients refuse it. Renew it, then `hookwheel reload`", shown(not_after)))
-            }
+            Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => Some(format!(
+                "the certificate in {path} expired at {}; clients refuse it. Renew it, then `hookwheel reload`",
+                shown(not_after)
+            )),
             Err(Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) => {
                 Some(format!("the certificate in {path} is not valid before {}; clients refuse it until then", shown(not_before)))
             }
@@ -163,11 +164,7 @@ fn chain(text: &str, config_directory: &Path, environment: &Environment) -> Resu
     Ok((path, chain))
 }
 
-fn private_key(
-    text: &str,
-    config_directory: &Path,
-    environment: &Environment,
-) -> Result<(PathBuf, PrivateKeyDer<'static>, bool), String> {
+fn private_key(text: &str, config_directory: &Path, environment: &Environment) -> Result<(PathBuf, PrivateKeyDer<'static>, bool), String> {
     let path = secret::place(text, config_directory, environment)?;
     let pem = secret::read(&path, TLS_FILE_SIZE_MAX, "key")?;
     let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| match error {

@@ -181,11 +181,7 @@ pub(super) fn door_settings(config: &Config, registry: &Registry) -> DoorSetting
 /// What the dispatcher needs of a configuration.
 #[must_use]
 pub(super) fn dispatch_settings(config: &Config, listen: std::net::SocketAddr, tls: Option<&Tls>) -> DispatchSettings {
-    DispatchSettings {
-        require_https: config.egress.require_https,
-        own_listeners: vec![listen],
-        own_certificate: tls.map(Tls::certificate),
-    }
+    DispatchSettings { require_https: config.egress.require_https, own_listeners: vec![listen], own_certificate: tls.map(Tls::certificate) }
 }
 
 /// A fresh key of 32 random bytes.

@@ -180,7 +180,13 @@ impl Connector {
             .unwrap_or_else(|| ConnectError { class: OutcomeClass::DnsNotFound, sentence: format!("the name {host} has no address") }))
     }
 
-    async fn shake_hands(&self, host: &str, socket: Socket, remote: SocketAddr, progress: &Progress) -> Result<TlsStream<Socket>, ConnectError> {
+    async fn shake_hands(
+        &self,
+        host: &str,
+        socket: Socket,
+        remote: SocketAddr,
+        progress: &Progress,
+    ) -> Result<TlsStream<Socket>, ConnectError> {
         let stopwatch = Stopwatch::start();
         let Ok(name) = ServerName::try_from(host.to_owned()) else {
             return fail(OutcomeClass::UrlRefused, format!("{host} is no name that a certificate could have"));

@@ -122,13 +122,8 @@ impl Activity {
 
 /// Serves a connection to its end: until the client closes it, is too slow, or has its last answer after `closing` said true. `requests` are those that may be under way at once,
 /// this connection's and all others'.
-pub(super) async fn serve<S>(
-    stream: S,
-    router: Router,
-    requests: Arc<Semaphore>,
-    patience: Patience,
-    mut closing: watch::Receiver<bool>,
-) where
+pub(super) async fn serve<S>(stream: S, router: Router, requests: Arc<Semaphore>, patience: Patience, mut closing: watch::Receiver<bool>)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Arc::new(Activity::default());

@@ -80,6 +80,38 @@ impl BodyBudget {
     }
 }
 
+/// What has arrived of a body, in pieces of [`limits::REQUEST_BODY_STEP`] bytes: one buffer that grows is copied again and again, and for a while each body would be in memory twice or three times.
+#[derive(Default)]
+struct Gathered {
+    pieces: Vec<Vec<u8>>,
+    length: usize,
+}
+
+impl Gathered {
+    fn add(&mut self, mut data: &[u8]) {
+        self.length += data.len();
+        while !data.is_empty() {
+            if self.pieces.last().is_none_or(|piece| piece.len() == limits::REQUEST_BODY_STEP) {
+                self.pieces.push(Vec::new());
+            }
+            let piece = self.pieces.last_mut().expect("one was added, if there was none");
+            let (now, later) = data.split_at(data.len().min(limits::REQUEST_BODY_STEP - piece.len()));
+            piece.extend_from_slice(now);
+            data = later;
+        }
+    }
+
+    /// All of it; each piece is given back as soon as it is in its place.
+    fn whole(mut self) -> Vec<u8> {
+        if self.pieces.len() < 2 {
+            return self.pieces.pop().unwrap_or_default();
+        }
+        let mut whole = Vec::with_capacity(self.length);
+        self.pieces.into_iter().for_each(|piece| whole.extend_from_slice(&piece));
+        whole
+    }
+}
+
 /// What is durable now.
 enum Durable {
     /// The answer to one event.
@@ -297,19 +329,19 @@ async fn read(budget: &BodyBudget, body: &mut Body) -> Result<(String, OwnedSema
     }
     let mut share = Share::of(budget)?;
     let whole = async {
-        let mut bytes = Vec::new();
+        let mut gathered = Gathered::default();
         while let Some(frame) = body.frame().await {
             let cut_short = |error| Problem::new(StatusCode::BAD_REQUEST, format!("the body did not arrive whole: {error}"));
             let frame = frame.map_err(cut_short)?;
             let Some(data) = frame.data_ref() else { continue };
-            let length = bytes.len() + data.len();
+            let length = gathered.length + data.len();
             if length > limits::REQUEST_SIZE_MAX {
                 return Err(too_large());
             }
             share.grow_to(length)?;
-            bytes.extend_from_slice(data);
+            gathered.add(data);
         }
-        Ok(bytes)
+        Ok(gathered.whole())
     };
     let too_slow = |_| {
         let detail = format!("the body did not arrive within {} s", limits::REQUEST_READ_TIMEOUT_MS / 1000);

@@ -1,9 +1,9 @@
 //! Clients that mean harm, against the real binary: each gets what is documented, and a healthy publication is accepted after all of them. They never look inside the process.
 
+mod at_leisure;
 mod crowd;
 mod http2;
 mod malformed;
-mod slow;
 mod tokens;
 
 use std::fs;

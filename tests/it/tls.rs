@@ -38,7 +38,12 @@ impl Made {
     }
 
     /// A connection on which this certificate was shown, or why there is none.
-    pub(crate) fn dial(&self, address: SocketAddr, versions: &[&'static SupportedProtocolVersion], protocols: &[&str]) -> Result<Line, String> {
+    pub(crate) fn dial(
+        &self,
+        address: SocketAddr,
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+    ) -> Result<Line, String> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -199,7 +204,7 @@ fn sandboxes_and_commands_work_over_tls() {
     let ca_file = house.path("tls.pem").display().to_string();
     let emit = ["emit", "email.status.delivered", "--project", "shop.example.com", "--url", &listener];
     let distrusted = house.run(&emit);
-    assert!(distrusted.status.code() == Some(69), "{distrusted:?}");
+    assert!(distrusted.status.code() == Some(69) && String::from_utf8_lossy(&distrusted.stderr).contains("--ca-file"), "{distrusted:?}");
     house.says(&[&emit[..], &["--ca-file", &ca_file]].concat());
     house.drained();
     second.put_into(&house);

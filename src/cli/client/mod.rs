@@ -183,7 +183,9 @@ impl Client {
     fn request(&self, method: Method, path: &str, body: Option<Body>) -> Result<Request<Full<Bytes>>, NoAnswer> {
         let (host, target, token) = match &self.address {
             Address::Socket(_) => ("localhost".to_owned(), path.to_owned(), None),
-            Address::Listener { url, token, .. } => (authority(url), format!("{}{path}", url.path().trim_end_matches('/')), token.as_deref()),
+            Address::Listener { url, token, .. } => {
+                (authority(url), format!("{}{path}", url.path().trim_end_matches('/')), token.as_deref())
+            }
         };
         let mut request = Request::builder().method(method).uri(target).header(header::HOST, host);
         request = request.header(header::USER_AGENT, concat!("hookwheel/", env!("CARGO_PKG_VERSION")));

@@ -9,7 +9,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootCertStore, crypto};
 use url::{Host, Url};
 
 /// A handshake with the host of `url` over `stream`.
@@ -23,7 +23,21 @@ pub(super) async fn connect(url: &Url, ca_file: Option<&Path>, stream: TcpStream
         Some(Host::Ipv6(address)) => ServerName::IpAddress(address.into()),
         None => return Err(io::Error::other("the address names no host")),
     };
-    TlsConnector::from(Arc::new(settings(ca_file)?)).connect(name, stream).await
+    TlsConnector::from(Arc::new(settings(ca_file)?)).connect(name, stream).await.map_err(with_advice)
+}
+
+/// What to do about a certificate that is refused, where that can be told.
+fn with_advice(error: io::Error) -> io::Error {
+    let Some(Error::InvalidCertificate(why)) = error.get_ref().and_then(|inner| inner.downcast_ref()) else { return error };
+    let advice = match why {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired: have it renewed",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => "use a name that it was made for in the URL",
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "it is an authority's own, with which nobody may prove who he is: make one with basicConstraints CA:FALSE"
+        }
+        _ => "nobody who is trusted here vouches for it: --ca-file names others to trust",
+    };
+    io::Error::other(format!("{error}; {advice}"))
 }
 
 fn settings(ca_file: Option<&Path>) -> io::Result<ClientConfig> {

@@ -23,7 +23,8 @@ fn room_for(wanted: usize) -> usize {
 
 /// A connection that is being made; whether it is ever accepted is not waited for.
 fn knock(address: SocketAddr) -> OwnedFd {
-    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None).unwrap();
+    let socket =
+        rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None).unwrap();
     let _ = rustix::net::connect(&socket, &address);
     socket
 }
@@ -40,6 +41,7 @@ fn ten_thousand_idle_connections_keep_nobody_out_for_long() {
     // All of them are still there, as far as they are concerned.
     is_well(&daemon, "beside");
     let grown = peak_bytes(&daemon).saturating_sub(before);
+    println!("{} MiB for {count} connections", grown >> 20);
     let connections = u64::from(limits::CONNECTIONS_DEFAULT) + limits::REFUSALS_MAX as u64;
     let bound = connections * limits::REQUEST_HEADERS_MAX as u64;
     assert!(grown <= bound, "{grown} bytes for {count} connections; {connections} of them may take {bound}");
@@ -77,9 +79,10 @@ fn bodies_in_memory_are_bounded_in_total() {
     let of = |wanted: &[u8]| statuses.iter().filter(|status| status.as_slice() == wanted).count();
     let fit = limits::REQUEST_BODIES_MAX / limits::REQUEST_SIZE_MAX;
     assert!(of(b"202") + of(b"503") == clients && of(b"503") > 0 && of(b"202") <= fit, "{statuses:?}");
-    // A buffer that grows is twice as large as what is in it; and each connection has one of its own.
-    let bound = 2 * limits::REQUEST_BODIES_MAX + clients * 2 * limits::REQUEST_HEADERS_MAX;
+    // Its pieces, the whole body, and for a moment what the allocator has not given back of either; and each connection has a buffer of its own.
+    let bound = 3 * limits::REQUEST_BODIES_MAX + clients * 2 * limits::REQUEST_HEADERS_MAX;
     let grown = peak_bytes(&daemon).saturating_sub(before);
+    println!("{} MiB for {clients} bodies of 8 MiB at once", grown >> 20);
     assert!(grown <= bound as u64, "{grown} bytes for {clients} bodies at once; the bound is {bound}");
     is_well(&daemon, "after");
     assert!(daemon.stop().success());

@@ -96,9 +96,9 @@ fn mistakes_in_stream_after_stream_end_the_connection() {
     let daemon = house.start();
     is_well(&daemon, "before");
     let before = peak_bytes(&daemon);
-    let pairs = streams().take(20_000).flat_map(|stream| {
-        [frame(HEADERS, END_HEADERS, stream, POST_EVENTS), frame(WINDOW_UPDATE, 0, stream, &[0; 4])].concat()
-    });
+    let pairs = streams()
+        .take(20_000)
+        .flat_map(|stream| [frame(HEADERS, END_HEADERS, stream, POST_EVENTS), frame(WINDOW_UPDATE, 0, stream, &[0; 4])].concat());
     let heard = flood(daemon.address, pairs.collect());
     assert!(reason(&heard).is_some_and(|reason| reason != 0), "{:?}", reason(&heard));
     let resets = heard.iter().filter(|Heard(kind, ..)| *kind == RST_STREAM).count();

@@ -29,7 +29,11 @@ fn framing_that_two_readers_could_read_in_two_ways_is_refused() {
         ("a length with space before the colon", with(&format!("content-length : {length}\r\n"), &event("a")), 400),
         ("chunks that are not the last coding", with("transfer-encoding: chunked, gzip\r\n", &chunk("", &event("a"))), 400),
         ("an unknown coding", with("transfer-encoding: xchunked\r\n", &chunk("", &event("a"))), 400),
-        ("a length and chunks", with("content-length: 4\r\ntransfer-encoding: chunked\r\n", &chunk("", &format!("{} {inner}", event("a")))), 400),
+        (
+            "a length and chunks",
+            with("content-length: 4\r\ntransfer-encoding: chunked\r\n", &chunk("", &format!("{} {inner}", event("a")))),
+            400,
+        ),
         ("chunks in HTTP/1.0", with("transfer-encoding: chunked\r\n", &chunk("", &event("a"))).replacen("HTTP/1.1", "HTTP/1.0", 1), 400),
         ("a chunk with a negative size", with("transfer-encoding: chunked\r\n", "-1\r\nx\r\n0\r\n\r\n"), 400),
         ("a chunk as large as can be", with("transfer-encoding: chunked\r\n", "fffffffffffffffff\r\nx\r\n0\r\n\r\n"), 400),
@@ -95,7 +99,9 @@ fn pipelined_requests_are_answered_one_after_the_other() {
         let body = event(&format!("p-{number}"));
         head(&format!("content-length: {}\r\n", body.len())) + &body
     });
-    stream.write_all((many.collect::<String>() + "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
+    stream
+        .write_all((many.collect::<String>() + "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())
+        .unwrap();
     let answers = String::from_utf8(rest_of(&mut stream)).unwrap();
     let places = (0..500).map(|number| answers.find(&format!("\"id\":\"p-{number}\"")).unwrap());
     assert!(places.clone().is_sorted() && answers.ends_with("alive\n"));
@@ -145,10 +151,14 @@ fn no_line_end_of_a_client_reaches_a_header() {
         let (status, problem) = exchange_with_socket(&socket, "POST", "/v1/webhooks", &definition).unwrap();
         assert_eq!(status, 422, "{definition}: {problem}");
     }
-    let (status, problem) = exchange_with_socket(&socket, "POST", "/v1/tokens", &json!({ "name": injected, "projects": ["*"] }).to_string()).unwrap();
+    let (status, problem) =
+        exchange_with_socket(&socket, "POST", "/v1/tokens", &json!({ "name": injected, "projects": ["*"] }).to_string()).unwrap();
     assert_eq!(status, 422, "{problem}");
-    for (key, value) in [("headers", "{ \"x-tenant\" = \"x\\r\\nx-injected: yes\" }"), ("url", "\"https://crm.example.com/x\\r\\nx-injected: yes\"")] {
-        let lines = if key == "url" { format!("url = {value}\n") } else { format!("url = \"https://crm.example.com/\"\n{key} = {value}\n") };
+    for (key, value) in
+        [("headers", "{ \"x-tenant\" = \"x\\r\\nx-injected: yes\" }"), ("url", "\"https://crm.example.com/x\\r\\nx-injected: yes\"")]
+    {
+        let lines =
+            if key == "url" { format!("url = {value}\n") } else { format!("url = \"https://crm.example.com/\"\n{key} = {value}\n") };
         house.configure(&format!("[[webhook]]\nid = \"crm\"\ntitle = \"CRM\"\nproject = \"shop.example.com\"\nevents = [\"*\"]\n{lines}"));
         assert_eq!(house.run(&["reload"]).status.code(), Some(78), "{key}");
     }

@@ -89,13 +89,7 @@ fn a_token_is_for_its_projects_and_nothing_but_a_token_will_do() {
     let refused = say(daemon.address, post(&format!("authorization: Bearer {shop}\r\n"), &batch).as_bytes());
     assert!(status(&refused) == 403 && refused.contains("so none was"), "{refused}");
     let unknown = publishes(&daemon, "authorization: Bearer hwt_nobody\r\n");
-    for wrong in [
-        "hwt_".to_owned(),
-        shop[..shop.len() - 1].to_owned(),
-        format!("{shop}0"),
-        shop.to_uppercase(),
-        "x".repeat(40_000),
-    ] {
+    for wrong in ["hwt_".to_owned(), shop[..shop.len() - 1].to_owned(), format!("{shop}0"), shop.to_uppercase(), "x".repeat(40_000)] {
         let answer = publishes(&daemon, &format!("authorization: Bearer {wrong}\r\n"));
         let without_date = |answer: &str| answer.lines().filter(|line| !line.starts_with("date: ")).collect::<String>();
         assert_eq!(without_date(&answer), without_date(&unknown), "how near it was is not told");

@@ -70,7 +70,8 @@ fn whoever_takes_too_long_loses_the_connection_and_nobody_else_notices() {
         trickling("a chunked body that grows by a byte", address, head("transfer-encoding: chunked\r\n"), "1\r\n \r\n"),
     ];
     let unread = never_reading(address);
-    let in_http2 = trickling("a connection kept alive, HTTP/2", address, of_http2(&[frame(HEADERS, 5, 1, GET_HEALTHZ)]), frame(6, 0, 0, &[7; 8]));
+    let in_http2 =
+        trickling("a connection kept alive, HTTP/2", address, of_http2(&[frame(HEADERS, 5, 1, GET_HEALTHZ)]), frame(6, 0, 0, &[7; 8]));
     is_well(&daemon, "meanwhile");
     assert!(made.dial(tls_daemon.address, rustls::ALL_VERSIONS, &[]).is_ok(), "a handshake waits for no other");
     for Slow { name, thread } in silent {
