@@ -246,6 +246,14 @@ pub const RESPONSE_READ_MAX: usize = 64 * 1024;
 pub const RESPONSE_EXCERPT_MAX: usize = 1024;
 /// Bytes of a response's headers.
 pub const RESPONSE_HEADERS_MAX: usize = 64 * 1024;
+/// Bytes that a connection may send at full speed beyond those that its answers account for; then it is read slowly.
+pub const UNASKED_READ_MAX: usize = 1024 * 1024;
+/// Bytes that one answer accounts for.
+pub const ANSWER_READ_MAX: usize = RESPONSE_HEADERS_MAX + RESPONSE_READ_MAX;
+/// Bytes that are read of a slow connection between two rests.
+pub const SLOW_READ_STEP: usize = 64 * 1024;
+/// A connection that is read slowly rests so long.
+pub const SLOW_READ_REST_MS: u64 = 50;
 /// Idle connections kept for one endpoint: more than a lane has in flight by default, for what a busy lane can't keep between two attempts it opens anew, TLS and all.
 pub const IDLE_PER_HOST: usize = 16;
 /// How long an idle connection is kept.

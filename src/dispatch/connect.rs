@@ -103,7 +103,7 @@ impl Connector {
         progress.enter(Phase::Connecting);
         let (stream, remote) = self.dial(host, &vetted, progress).await?;
         let guard = OpenGuard::new(&self.open);
-        let facts = ConnectionFacts { remote, opened_by: Arc::clone(progress) };
+        let facts = ConnectionFacts { remote, opened_by: Arc::clone(progress), unasked: Arc::clone(stream.unasked()) };
         if !is_https {
             return Ok(Stream { io: Io::Plain(TokioIo::new(stream)), facts, _guard: guard });
         }
@@ -174,7 +174,7 @@ impl Connector {
             }
             // Small requests that wait for their answer gain nothing from Nagle's algorithm; without it they only wait longer.
             drop(stream.set_nodelay(true));
-            return Ok((Socket(stream), peer));
+            return Ok((Socket::new(stream), peer));
         }
         Err(failure
             .unwrap_or_else(|| ConnectError { class: OutcomeClass::DnsNotFound, sentence: format!("the name {host} has no address") }))

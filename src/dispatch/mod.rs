@@ -5,6 +5,8 @@
 //!   longer is cut off by closing the connection, which does not change the outcome. So a success with an endless body is a success.
 //! * Connections are kept and used again, a few idle ones an endpoint ([`limits::IDLE_PER_HOST`]) for half a minute. One that the receiver had closed before anything was
 //!   written is replaced and not charged: the client sends such a request again by itself, and only such a one.
+//! * Nor is one used again on which an attempt ran out of time. What a receiver sends beyond an answer's measure is read slowly ([`limits::UNASKED_READ_MAX`]), so that no flood of
+//!   frames, headers or informational answers costs much; the attempt ends at its deadline.
 //! * A pool belongs to one egress policy, because a connection made under one must not serve under another; reconfiguring drops all of them.
 //! * The daemon's own listener is never dialled, but for URLs of a sandbox (`/sandbox/<token>` and below), which have pools of their own: a connection to the listener
 //!   that was made for a sandbox carries nothing else. Where the listener speaks TLS, such a connection trusts the certificate that is shown there, and no other ([`own`]).
@@ -82,6 +84,8 @@ type HttpClient = Client<Connector, Full<Bytes>>;
 struct Shared {
     tls: Arc<ClientConfig>,
     has_roots: bool,
+    /// How long an idle connection is kept.
+    idle_ms: u64,
     open: Arc<AtomicUsize>,
     pools: Mutex<Pools>,
 }
@@ -130,10 +134,10 @@ impl Dispatcher {
     /// [`DispatchError`] when resolver or TLS can't be set up.
     pub fn with_roots(settings: DispatchSettings, roots: RootCertStore) -> Result<Self, DispatchError> {
         let names = Names::from_system().map_err(|error| DispatchError(error.to_string()))?;
-        Self::with_names(settings, roots, names)
+        Self::assembled(settings, roots, names, limits::IDLE_TIMEOUT_MS)
     }
 
-    fn with_names(settings: DispatchSettings, roots: RootCertStore, names: Names) -> Result<Self, DispatchError> {
+    fn assembled(settings: DispatchSettings, roots: RootCertStore, names: Names, idle_ms: u64) -> Result<Self, DispatchError> {
         let has_roots = !roots.is_empty();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -141,7 +145,7 @@ impl Dispatcher {
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let pools =
             Mutex::new(Pools { settings, names: CurrentNames::new(names), by_policy: HashMap::new(), to_sandboxes: HashMap::new() });
-        let shared = Shared { tls: Arc::new(tls), has_roots, open: Arc::default(), pools };
+        let shared = Shared { tls: Arc::new(tls), has_roots, idle_ms, open: Arc::default(), pools };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -207,9 +211,15 @@ impl Dispatcher {
         let result = tokio::time::timeout(Duration::from_millis(spec.timeout_ms), exchange).await;
         let connection = connection_of(&captured).filter(|_| !matches!(&result, Ok(Err(error)) if error.is_connect()));
         let mut outcome = match result {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Ok(outcome)) => {
+                if let Some(connection) = &connection {
+                    connection.unasked.answered();
+                }
+                outcome
+            }
             Ok(Err(error)) => outcome::of_client_error(&error),
             Err(_) => {
+                give_up(&captured);
                 let phase = progress.phase(connection.as_ref());
                 outcome::of_timeout(phase, spec.timeout_ms, spec.url.host_str().unwrap_or_default())
             }
@@ -236,7 +246,7 @@ impl Dispatcher {
         if known.len() >= limits::EGRESS_POLICIES_MAX {
             pools.clear();
         }
-        let client = client(self.connector(spec, &pools));
+        let client = client(self.connector(spec, &pools), self.shared.idle_ms);
         let known = if to_sandbox { &mut pools.to_sandboxes } else { &mut pools.by_policy };
         known.insert(allow_networks.to_vec(), client.clone());
         Ok(client)
@@ -326,6 +336,13 @@ async fn read_body(response: &mut Response<hyper::body::Incoming>, progress: &Pr
     Ok(())
 }
 
+/// No other attempt is sent over a connection on which one ran out of time: over HTTP/2 the others go on, and it is closed behind the last of them.
+fn give_up(captured: &CaptureConnection) {
+    if let Some(connection) = captured.connection_metadata().as_ref() {
+        connection.poison();
+    }
+}
+
 /// The connection that the client chose last for the request, if it came to that.
 fn connection_of(captured: &CaptureConnection) -> Option<ConnectionFacts> {
     let mut extensions = hyper::http::Extensions::new();
@@ -333,14 +350,15 @@ fn connection_of(captured: &CaptureConnection) -> Option<ConnectionFacts> {
     extensions.remove::<ConnectionFacts>()
 }
 
-fn client(connector: Connector) -> HttpClient {
+fn client(connector: Connector, idle_ms: u64) -> HttpClient {
     let http1_buffer = limits::RESPONSE_HEADERS_MAX;
     let http2_headers = u32::try_from(limits::RESPONSE_HEADERS_MAX).expect("limits::RESPONSE_HEADERS_MAX is far below 2^32");
+    let http2_body = u32::try_from(limits::RESPONSE_READ_MAX).expect("limits::RESPONSE_READ_MAX is far below 2^32");
     Client::builder(TokioExecutor::new())
         // Without a timer the idle time-out does nothing.
         .pool_timer(TokioTimer::new())
         .timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_millis(limits::IDLE_TIMEOUT_MS))
+        .pool_idle_timeout(Duration::from_millis(idle_ms))
         .pool_max_idle_per_host(limits::IDLE_PER_HOST)
         .http1_max_buf_size(http1_buffer)
         // A connection that many attempts share must not stay when its other end is gone without a word.
@@ -348,6 +366,8 @@ fn client(connector: Connector) -> HttpClient {
         .http2_keep_alive_timeout(Duration::from_millis(limits::HTTP2_PING_MS))
         .http2_keep_alive_while_idle(true)
         .http2_max_header_list_size(http2_headers)
+        // What a receiver may send ahead of a body that is only read so far.
+        .http2_initial_stream_window_size(http2_body)
         .retry_canceled_requests(true)
         .build(connector)
 }

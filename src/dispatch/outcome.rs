@@ -163,7 +163,13 @@ fn of_hyper_error(error: &hyper::Error, when: &str) -> Outcome {
     if error.is_parse() || error.is_parse_status() {
         return Outcome::new(OutcomeClass::InvalidResponse, format!("the receiver does not speak HTTP: {}", with_causes(error)));
     }
-    if let Some(io) = find::<io::Error>(error) {
+    let h2 = find::<h2::Error>(error);
+    if let Some(h2) = h2.filter(|h2| h2.is_remote()) {
+        let what = if h2.is_go_away() { "the connection" } else { "the request" };
+        let reason = h2.reason().map_or_else(String::new, |reason| format!(" ({reason:?})"));
+        return Outcome::new(OutcomeClass::ConnectionClosed, format!("the receiver ended {what}{reason} {when}"));
+    }
+    if let Some(io) = find::<io::Error>(error).or_else(|| h2?.get_io()) {
         // TLS 1.3 tells a client only after the handshake that its certificate was wanted.
         if let Some(tls) = tls_error(io) {
             return Outcome::new(OutcomeClass::TlsFailed, format!("the receiver ended TLS {when}: {tls}"));

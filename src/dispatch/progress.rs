@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::stream::Unasked;
 use crate::limits;
 use crate::model::{Outcome, PhaseTimes};
 use crate::time::Stopwatch;
@@ -55,6 +56,8 @@ pub struct ConnectionFacts {
     pub remote: SocketAddr,
     /// The attempt that opened it.
     pub opened_by: Arc<Progress>,
+    /// What came over it that no answer accounts for.
+    pub unasked: Arc<Unasked>,
 }
 
 tokio::task_local! {
@@ -160,7 +163,7 @@ mod tests {
         mine.note(Phase::Connecting, Stopwatch::start());
         mine.enter(Phase::Handshaking);
         assert_eq!(mine.phase(None), Phase::Handshaking);
-        let facts = |opened_by| ConnectionFacts { remote: "192.0.2.1:443".parse().unwrap(), opened_by };
+        let facts = |opened_by| ConnectionFacts { remote: "192.0.2.1:443".parse().unwrap(), opened_by, unasked: Arc::default() };
         let completed = |facts: &ConnectionFacts| {
             let mut outcome = Outcome::new(OutcomeClass::Success, "");
             mine.complete(&mut outcome, Some(facts));

@@ -1,11 +1,12 @@
-//! A connection as the HTTP client holds it: plain or TLS, over a socket that knows at once when its other end is gone. It never dials.
+//! A connection as the HTTP client holds it: plain or TLS, over a socket that knows at once when its other end is gone, and that reads slowly what nobody asked for. It never dials.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -14,33 +15,95 @@ use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop;
+use tokio::time::{Sleep, sleep};
 use tokio_rustls::client::TlsStream;
 
 use super::progress::ConnectionFacts;
+use crate::limits;
 
 /// A TCP connection whose reads ask the kernel itself.
 ///
 /// tokio answers a read from the last event it heard of. Between the receiver's closing of an idle connection and that event the connection looks alive: a request
 /// would be written to it and be lost. The client reads before it takes up a request, so a read that sees the end then has the request sent on a new connection instead.
-pub struct Socket(pub(super) TcpStream);
+///
+/// It is also where floods end: of headers, of informational answers, of frames of HTTP/2 that say nothing. What is not read fills the kernel's buffers, and then the receiver waits.
+pub struct Socket {
+    stream: TcpStream,
+    unasked: Arc<Unasked>,
+    since_rest: usize,
+    rest: Option<Pin<Box<Sleep>>>,
+}
+
+/// Bytes that came over a connection and that no answer accounts for.
+#[derive(Debug, Default)]
+pub struct Unasked(AtomicUsize);
+
+impl Unasked {
+    /// Notes that an answer was read.
+    pub(super) fn answered(&self) {
+        let paid = |bytes: usize| bytes.saturating_sub(limits::ANSWER_READ_MAX);
+        // It never fails: there is always a new value.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| Some(paid(bytes)));
+    }
+
+    /// Counts so many more, and says whether that is too much.
+    fn count(&self, bytes: usize) -> bool {
+        self.0.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > limits::UNASKED_READ_MAX
+    }
+}
 
 impl Socket {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream, unasked: Arc::default(), since_rest: 0, rest: None }
+    }
+
+    /// What came over it unasked.
+    pub(super) fn unasked(&self) -> &Arc<Unasked> {
+        &self.unasked
+    }
+
+    /// Counts what was read; what has sent too much is left alone for a while.
+    fn count(&mut self, bytes: usize) {
+        if !self.unasked.count(bytes) {
+            return;
+        }
+        self.since_rest += bytes;
+        if self.since_rest >= limits::SLOW_READ_STEP {
+            self.since_rest = 0;
+            self.rest = Some(Box::pin(sleep(Duration::from_millis(limits::SLOW_READ_REST_MS))));
+        }
+    }
+
     /// Whether the kernel has something, be it the end or an error, that tokio has not heard of yet.
     fn has_news(&self) -> bool {
         let mut byte = [MaybeUninit::<u8>::uninit()];
-        let peeked = rustix::net::recv(&self.0, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        let peeked = rustix::net::recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
         !matches!(peeked, Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR))
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let heard = Pin::new(&mut self.0).poll_read(context, buffer);
+        if let Some(rest) = &mut self.rest {
+            ready!(rest.as_mut().poll(context));
+            self.rest = None;
+        }
+        let before = buffer.filled().len();
+        let read = self.poll_read_now(context, buffer);
+        let bytes = buffer.filled().len().saturating_sub(before);
+        self.count(bytes);
+        read
+    }
+}
+
+impl Socket {
+    fn poll_read_now(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let heard = Pin::new(&mut self.stream).poll_read(context, buffer);
         // A task that has used up its turn is to yield, not to read on.
         if heard.is_ready() || !coop::has_budget_remaining() || !self.has_news() {
             return heard;
         }
-        match rustix::net::recv(&self.0, buffer.initialize_unfilled(), RecvFlags::DONTWAIT) {
+        match rustix::net::recv(&self.stream, buffer.initialize_unfilled(), RecvFlags::DONTWAIT) {
             Ok((_, length)) => {
                 buffer.advance(length);
                 Poll::Ready(Ok(()))
@@ -53,23 +116,23 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(context, slices)
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 }
 
@@ -148,5 +211,43 @@ impl Write for Stream {
             Io::Plain(io) => Pin::new(io).poll_shutdown(context),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Whether there is nothing to be read at this moment.
+    async fn rests(socket: &mut Socket) -> bool {
+        let mut bytes = [0; 1];
+        poll_fn(|context| Poll::Ready(Pin::new(&mut *socket).poll_read(context, &mut ReadBuf::new(&mut bytes)).is_pending())).await
+    }
+
+    #[tokio::test]
+    async fn what_nobody_asked_for_is_read_slowly_until_answers_account_for_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (stream, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (mut sender, _) = accepted.unwrap();
+        tokio::spawn(async move { while sender.write_all(&[0; 4096]).await.is_ok() {} });
+        let mut socket = Socket::new(stream.unwrap());
+        let mut free = vec![0; limits::UNASKED_READ_MAX];
+        socket.read_exact(&mut free).await.unwrap();
+        assert!(socket.rest.is_none(), "so much is read at full speed");
+        let mut step = vec![0; limits::SLOW_READ_STEP];
+        socket.read_exact(&mut step).await.unwrap();
+        assert!(rests(&mut socket).await, "the kernel has more, but it is not read");
+        socket.read_exact(&mut step).await.unwrap();
+        assert!(rests(&mut socket).await, "the same after every step");
+        for _ in 0..2 {
+            socket.unasked.answered();
+        }
+        socket.read_exact(&mut step).await.unwrap();
+        assert!(socket.rest.is_none(), "answers account for it");
     }
 }

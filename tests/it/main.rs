@@ -16,6 +16,9 @@ mod frozen;
 mod full_disk;
 mod history;
 mod hostile_clients;
+#[path = "../hostile/mod.rs"]
+mod hostile;
+mod hostile_endpoints;
 mod kills;
 mod lifecycle;
 mod load;

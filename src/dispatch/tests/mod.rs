@@ -2,6 +2,7 @@
 
 mod answers;
 mod connections;
+mod idle;
 mod names;
 mod receivers;
 mod tls;

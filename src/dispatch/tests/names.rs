@@ -67,7 +67,7 @@ fn knowing(config: ResolverConfig, hosts: &str) -> Dispatcher {
     let mut known = Hosts::default();
     known.read_hosts_conf(hosts.as_bytes()).unwrap();
     let names = Names::new(config, ResolverOpts::default(), known).unwrap();
-    Dispatcher::with_names(DispatchSettings::default(), RootCertStore::empty(), names).unwrap()
+    Dispatcher::assembled(DispatchSettings::default(), RootCertStore::empty(), names, limits::IDLE_TIMEOUT_MS).unwrap()
 }
 
 #[tokio::test]

@@ -1,0 +1,111 @@
+//! A real daemon with one webhook for each way in which an endpoint can misbehave, and a healthy one beside them: each ends as documented, and what it costs is bounded.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::daemon::{House, until, webhook_of};
+use crate::hostile::{Hostile, Identity, Misbehaviour};
+use crate::receivers::{Receiver, ok};
+
+const TIMEOUT_MS: u64 = 1000;
+/// So much longer an attempt may take on a machine that does many other things.
+const SLACK_MS: u64 = 15_000;
+/// Two attempts each, so that the second meets whatever connection the first left behind.
+const SHORT: &str = "timeout = \"1s\"\nretry = [ {attempts = 1, every = \"100ms\"} ]";
+const HEALTHY: usize = 300;
+
+/// The classes in which an attempt may end. More than one, where it depends on who is faster.
+fn expected(how: Misbehaviour) -> &'static [&'static str] {
+    use Misbehaviour as How;
+    match how {
+        // The response is whole, or as long as it is read.
+        How::EndlessBody | How::CompressedBomb | How::LengthTooShort => &["success"],
+        How::Silence | How::SlowHeaders | How::SlowBody | How::EndlessInformational => &["response_timeout"],
+        How::Http2Silence | How::ZeroWindow | How::ZeroStreams => &["response_timeout"],
+        How::PingFlood | How::SettingsFlood => &["response_timeout"],
+        How::HugeHeader | How::ManyHeaders | How::LengthNegative | How::LengthsTwo | How::Http09 | How::Garbage => &["invalid_response"],
+        How::ContinuationFlood | How::EmptyDataFlood | How::HpackBomb | How::PushPromise | How::Http2Garbage => &["invalid_response"],
+        // RST may come before connect(2) has told that the connection stands.
+        How::ResetOnAccept => &["connection_closed", "connect_failed"],
+        How::ResetAfterHeaders | How::HalfCloseOnAccept | How::HalfCloseAfterRequest => &["connection_closed"],
+        How::GoAwayAtOnce | How::RefusedStream => &["connection_closed"],
+        How::ResetMidAnswer | How::HalfCloseMidAnswer | How::LengthTooLong => &["response_cut_short"],
+        How::GoAwayMidAnswer | How::ResetStreamAfterHeaders => &["response_cut_short"],
+        How::RedirectToMetadata => &["redirect"],
+        How::HandshakeStall | How::HandshakeSlow => &["tls_timeout"],
+        How::HandshakeGarbage | How::HandshakeReset => &["tls_failed"],
+    }
+}
+
+fn events(project: &str, count: usize) -> String {
+    let event = |number: usize| {
+        format!("{{\"type\":\"email.status.delivered\",\"project\":\"{project}\",\"id\":\"e{number}\",\"data\":{{\"n\":\"{number}\"}}}}\n")
+    };
+    (0..count).map(event).collect()
+}
+
+/// A figure of `/metrics`.
+fn metric(text: &str, name: &str) -> u64 {
+    let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("no {name}:\n{text}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// Kibibytes that a process had in memory at most.
+fn peak_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// The attempts of the one delivery of a webhook.
+fn attempts(house: &House, webhook: &str) -> Vec<Value> {
+    let listed = house.json(&["deliveries", "list", "--webhook", webhook]);
+    let id = listed["deliveries"][0]["id"].as_str().unwrap_or_else(|| panic!("{webhook}: {listed}")).to_owned();
+    house.json(&["deliveries", "show", &id])["timeline"].as_array().unwrap().clone()
+}
+
+#[test]
+fn each_misbehaviour_ends_as_documented_and_costs_the_others_nothing() {
+    let identity = Identity::new();
+    let servers = Misbehaviour::ALL.map(|how| (how, Hostile::new(how, &identity, Duration::ZERO)));
+    let receiver = Receiver::new(ok);
+    let hostile = servers.iter().map(|(how, server)| webhook_of("hostile.example.com", &how.name(), server.url(), SHORT));
+    let house = House::new(&hostile.chain([webhook_of("healthy.example.com", "healthy", &receiver.url("/"), "")]).collect::<String>());
+    identity.write(&house.path("ca.pem"));
+    let mut command = house.serve();
+    command.env("SSL_CERT_FILE", house.path("ca.pem")).env_remove("SSL_CERT_DIR");
+    let daemon = house.start_as(command);
+    let (files_before, peak_before) = (metric(&daemon.get("/metrics"), "process_open_fds"), peak_kib(daemon.pid()));
+
+    for (project, count) in [("hostile.example.com", 1), ("healthy.example.com", HEALTHY)] {
+        assert_eq!(daemon.post("application/x-ndjson", events(project, count).as_bytes()).0, 202);
+    }
+    house.drained();
+
+    let mut wrong = Vec::new();
+    for (how, _) in &servers {
+        for attempt in attempts(&house, &how.name()) {
+            let class = attempt["outcome"].as_str().unwrap();
+            let took_ms = attempt["phases"]["total_us"].as_u64().unwrap() / 1000;
+            if !expected(*how).contains(&class) || took_ms > TIMEOUT_MS + SLACK_MS {
+                wrong.push(format!("{how:?} after {took_ms} ms: {attempt}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let attempt = &attempts(&house, "redirect-to-metadata")[0];
+    assert!(attempt["sentence"].as_str().unwrap().contains("169.254.169.254/latest/meta-data/, which is not followed"), "{attempt}");
+    let attempt = &attempts(&house, "compressed-bomb")[0];
+    assert!(attempt["response"].as_str().unwrap().starts_with('\u{1f}'), "as it came: {attempt}");
+    let got = receiver.received().iter().map(|one| one.header("webhook-id").to_owned()).collect::<std::collections::HashSet<_>>();
+    assert_eq!(got.len(), HEALTHY, "the healthy one got everything");
+
+    let grown_mib = (peak_kib(daemon.pid()) - peak_before) / 1024;
+    assert!(grown_mib < 128, "{grown_mib} MiB for {} hostile endpoints", servers.len());
+    until("the connections of all that misbehave are closed, or are the kept ones", || {
+        let files = metric(&daemon.get("/metrics"), "process_open_fds");
+        (files <= files_before + 12).then_some(())
+    });
+    assert!(daemon.stop().success());
+}
