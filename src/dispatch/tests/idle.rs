@@ -86,9 +86,10 @@ async fn closing_at_the_idle_limit_charges_nothing_that_was_not_written_before()
     }
     let [answered, closed] = [&seen.answered, &seen.closed].map(|count| count.load(Ordering::SeqCst));
     let crossed = seen.crossed.load(Ordering::SeqCst);
-    println!("{answered} answered, {closed} closed by the receiver, {crossed} crossed, {} charged", charged.len());
     assert!(closed > 100, "it closes at the limit");
     assert!(charged.len() <= crossed, "{} charged, {crossed} crossed: {:?}", charged.len(), charged.first());
+    // Some µs lie between a look at the connection and the request: what is written much later than the end came would cross far more often.
+    assert!(crossed <= answered / 100, "{crossed} crossed");
 }
 
 /// Over HTTP/2 an attempt that ends leaves its connection to the others. One that never answered is not among those that are asked again.

@@ -16,6 +16,8 @@ use hookwheel::time::Stopwatch;
 
 /// Events of one request.
 pub(crate) const BATCH: u64 = 5000;
+/// Where a house has it, this file has the root certificates that its daemon trusts.
+pub(crate) const TRUSTED: &str = "trusted.pem";
 /// The kernel counts processor time in these (`CLK_TCK`).
 const TICK_MS: f64 = 10.0;
 
@@ -87,6 +89,9 @@ impl House {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hookwheel"));
         command.args(arguments).current_dir(self.directory.path());
+        if self.directory.path().join(TRUSTED).exists() {
+            command.env("SSL_CERT_FILE", TRUSTED).env_remove("SSL_CERT_DIR");
+        }
         command
     }
 
