@@ -3,7 +3,7 @@
 //! ```text
 //! data_dir/            0700
 //! ├── ballast          holds room for a start on a full disk
-//! ├── format           "hookwheel data directory, format 1"
+//! ├── format           "hookwheel data directory, format 2"
 //! ├── lock             held (flock) by the daemon that uses it
 //! ├── journal/         the truth, and beside each full segment an index of what ended in it
 //! ├── last-good.toml   the configuration that was in force last, for `serve --last-good`
@@ -11,6 +11,14 @@
 //! ├── view/            sled; may be deleted while the daemon is down, it is rebuilt
 //! └── view.damaged     the view that failed, set aside: the next start deletes and rebuilds it
 //! ```
+//!
+//! Every format up to the present one is read. A daemon makes a directory that it takes one of the present format, before it writes anything into it that an older version
+//! could not read: that one then refuses it with a sentence, instead of taking the unknown for damage.
+//!
+//! | format | what a version that knows only the one before could not read |
+//! | --- | --- |
+//! | 1 | |
+//! | 2 | attempts that ended in one of the classes which an attempt could not end in before; webhooks with files for TLS |
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -20,8 +28,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-/// The format that this version reads and writes.
-pub const FORMAT: u32 = 1;
+/// The format that this version writes; it reads all before, too.
+pub const FORMAT: u32 = 2;
 
 /// The name of a view that failed.
 const SET_ASIDE: &str = "view.damaged";
@@ -93,24 +101,27 @@ pub enum DataDirError {
 }
 
 impl DataDir {
-    /// Takes the directory for this process, making it when there is none.
+    /// Takes the directory for this process, making it when there is none. One of an older format is of the present one from here on.
     ///
     /// # Errors
     /// [`DataDirError`]; nothing in it was changed then.
     pub fn take(path: &Path) -> Result<Self, DataDirError> {
         make_private(path).map_err(io_error(path, "making it"))?;
-        Self::check_format(path)?;
+        Self::format(path)?;
         let taken = Self::lock(path)?;
-        if path.join("format").exists() { Ok(taken) } else { taken.finish() }
+        if Self::format(path)? == Some(FORMAT) { Ok(taken) } else { taken.finish() }
     }
 
-    /// Takes the directory for this process when there is one already.
+    /// Takes the directory for this process when there is one already, for looking at it: its format stays what it is.
     ///
     /// # Errors
     /// [`DataDirError`]; nothing in it was changed then.
     pub fn take_existing(path: &Path) -> Result<Self, DataDirError> {
         match fs::metadata(path.join("format")) {
-            Ok(_) => Self::take(path),
+            Ok(_) => {
+                Self::format(path)?;
+                Self::lock(path)
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Err(DataDirError::Missing { path: path.to_owned() }),
             Err(error) => Err(io_error(path, "looking into it")(error)),
         }
@@ -203,18 +214,19 @@ impl DataDir {
         Ok(())
     }
 
-    fn check_format(path: &Path) -> Result<(), DataDirError> {
+    /// Its format; none when it is empty.
+    fn format(path: &Path) -> Result<Option<u32>, DataDirError> {
         match fs::read_to_string(path.join("format")) {
             Ok(text) => match text.trim().strip_prefix(FORMAT_PREFIX).and_then(|number| number.parse::<u32>().ok()) {
                 Some(found) if found > FORMAT => Err(DataDirError::Newer { path: path.to_owned(), found }),
-                Some(_) => Ok(()),
+                Some(found) => Ok(Some(found)),
                 None => Err(DataDirError::Foreign { path: path.to_owned() }),
             },
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 if Self::has_strangers(path)? {
                     Err(DataDirError::Foreign { path: path.to_owned() })
                 } else {
-                    Ok(())
+                    Ok(None)
                 }
             }
             Err(error) => Err(io_error(path, "reading its format")(error)),
@@ -314,6 +326,17 @@ mod tests {
         assert_eq!(fs::read_dir(newer.path()).unwrap().count(), 1);
         fs::write(newer.path().join("format"), "something else").unwrap();
         assert!(matches!(DataDir::take(newer.path()).unwrap_err(), DataDirError::Foreign { .. }));
+    }
+
+    #[test]
+    fn an_older_directory_is_of_the_present_format_once_a_daemon_took_it_and_not_when_it_was_only_looked_at() {
+        let older = tempfile::tempdir().unwrap();
+        let text = || fs::read_to_string(older.path().join("format")).unwrap();
+        fs::write(older.path().join("format"), format!("{FORMAT_PREFIX}1\n")).unwrap();
+        drop(DataDir::take_existing(older.path()).unwrap());
+        assert_eq!(text(), format!("{FORMAT_PREFIX}1\n"));
+        drop(DataDir::take(older.path()).unwrap());
+        assert_eq!(text(), format!("{FORMAT_PREFIX}{FORMAT}\n"));
     }
 
     #[test]

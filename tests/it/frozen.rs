@@ -93,6 +93,11 @@ fn a_data_directory_of_format_1_opens_with_everything_that_was_in_it() {
     let house = House::new(&webhooks());
     thaw(FORMAT_1, &house.path("data"));
     let daemon = house.start();
+    assert_ne!(
+        fs::read_to_string(house.path("data/format")).unwrap(),
+        "hookwheel data directory, format 1\n",
+        "the version before would misread it"
+    );
     // Its view is of an earlier layout, which is no loss.
     let warnings = house.log().lines().filter_map(|line| Some(line.split_once("WARN ")?.1.to_owned())).collect::<Vec<_>>();
     assert_eq!(warnings, ["the view is rebuilt from the journal: it holds nothing, or another version of hookwheel laid it out"]);
