@@ -260,7 +260,7 @@ pub const IDLE_PER_HOST: usize = 16;
 pub const IDLE_TIMEOUT_MS: u64 = 30_000;
 /// Connections to endpoints, idle ones included; beyond it the idle ones are dropped.
 pub const OUTGOING_CONNECTIONS_MAX: usize = 16_384;
-/// Different egress policies (sets of `allow_networks`) whose idle connections are kept; beyond it the idle ones are dropped.
+/// Different pairs of an egress policy (set of `allow_networks`) and a TLS identity whose idle connections are kept; beyond it the idle ones are dropped.
 pub const EGRESS_POLICIES_MAX: usize = 1024;
 /// The answer that a name does not exist is remembered at most this long, whatever its zone says.
 pub const DNS_ABSENCE_KEPT_MS: u64 = 30_000;
@@ -336,6 +336,8 @@ pub const URL_LENGTH_MAX: usize = 2048;
 pub const HEADERS_MAX: usize = 32;
 /// Bytes of the name or the value of a header that a webhook adds.
 pub const HEADER_LENGTH_MAX: usize = 4096;
+/// Bytes of a PEM file that a webhook names: the certificates of every public authority take a quarter of it.
+pub const PEM_FILE_SIZE_MAX: u64 = 1 << 20;
 /// Bytes of a file that holds a secret.
 pub const SECRET_FILE_SIZE_MAX: u64 = 4096;
 /// Bytes of a Unix socket's path: what `sun_path` takes besides its final zero (unix(7)).

@@ -9,7 +9,7 @@ use super::raw::{self, Section};
 use super::{Config, notation, webhook};
 use crate::model::{Definition, Origin, RetrySchedule, SuccessRule, WebhookSpec};
 
-/// What names a file or a variable of the daemon's: who may use the socket need not be one who may read those.
+/// What names a file or a variable of the daemon's whose content the daemon would tell again: who may use the socket need not be one who may read those.
 const FILE_ONLY: [&str; 2] = ["secret_file", "secret_env"];
 
 impl Config {
@@ -71,6 +71,9 @@ impl Config {
             ("max_in_flight", spec.max_in_flight != default.max_in_flight, json!(spec.max_in_flight)),
             ("rate", spec.rate != default.rate, json!(spec.rate.map(|rate| rate.to_string()))),
             ("ordered", spec.ordered != default.ordered, json!(spec.ordered)),
+            ("ca_file", spec.ca_file().is_some(), json!(spec.ca_file())),
+            ("client_certificate_file", spec.client_certificate_file().is_some(), json!(spec.client_certificate_file())),
+            ("client_key_file", spec.client_key_file().is_some(), json!(spec.client_key_file())),
         ];
         for (key, _, value) in differing.into_iter().filter(|(_, differs, _)| *differs) {
             definition.set(key, value);
@@ -132,7 +135,17 @@ paused = true
         let described = schema["properties"].as_object().unwrap().keys().collect::<Vec<_>>();
         let mut definition = config.definition_of(&config.webhooks[0]);
         definition.set("timeout", "3s");
-        assert!(config.webhook(&definition).is_ok());
+        let directory = tempfile::tempdir().unwrap();
+        let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(vec!["crm.example.com".to_owned()]).unwrap();
+        let file = directory.path().join("crm.pem").display().to_string();
+        std::fs::write(&file, cert.pem() + &signing_key.serialize_pem()).unwrap();
+        super::super::tls::KEYS.iter().for_each(|key| definition.set(key, file.as_str()));
+        let again = config.definition_of(&config.webhook(&definition).unwrap());
+        assert!(
+            super::super::tls::KEYS.iter().all(|key| again.text(key) == Some(&file)),
+            "the files are named again, and what is in them is not told"
+        );
+        assert!(!again.to_json().contains("BEGIN"));
         assert!(described.iter().all(|key| definition.get(key).is_some()), "{described:?} has one that the test does not set");
         for key in definition.keys() {
             assert!(described.contains(&key), "{key} is not described");

@@ -11,7 +11,19 @@ use crate::model::TokenScope;
 use crate::model::report::ConfigValue;
 
 /// What a webhook may have different from the others.
-const OVERRIDES: [&str; 8] = ["timeout", "success", "retry", "max_in_flight", "rate", "ordered", "allow_networks", "paused"];
+const OVERRIDES: [&str; 11] = [
+    "timeout",
+    "success",
+    "retry",
+    "max_in_flight",
+    "rate",
+    "ordered",
+    "allow_networks",
+    "paused",
+    "ca_file",
+    "client_certificate_file",
+    "client_key_file",
+];
 
 impl Config {
     /// Every value in force, and of each webhook what it has different. What is confidential is left out.
@@ -64,6 +76,7 @@ impl Config {
             ("limits", "max_connections", json!(limits.max_connections)),
             ("ingest", "idempotency", json!(notation::duration(ingest.idempotency_ms))),
             ("egress", "allow_networks", networks(&egress.allow_networks)),
+            ("egress", "allow_ports", json!(egress.allow_ports)),
             ("egress", "require_https", json!(egress.require_https)),
             ("history", "keep", json!(notation::duration(history.keep_ms))),
             ("history", "max_size", json!(notation::size(history.max_size_bytes))),

@@ -16,13 +16,14 @@ use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 use super::environment::Environment;
 use super::mistakes::Report;
 use super::notation::PATH;
+use super::outside;
 use super::raw::Section;
-use super::secret;
 use crate::limits::{TLS_CHAIN_MAX, TLS_FILE_SIZE_MAX};
 use crate::time::UnixMillis;
 
 const CERTIFICATE: &str = "tls_certificate_file";
 const KEY: &str = "tls_key_file";
+const ENCRYPTED: &[u8] = b"ENCRYPTED PRIVATE KEY";
 
 /// With what the listener proves who it is: a certificate, those that vouch for it, and the key that belongs to it.
 #[derive(Clone)]
@@ -150,9 +151,9 @@ fn provider() -> CryptoProvider {
 }
 
 fn chain(text: &str, config_directory: &Path, environment: &Environment) -> Result<(PathBuf, Vec<CertificateDer<'static>>), String> {
-    let path = secret::place(text, config_directory, environment)?;
-    let pem = secret::read(&path, TLS_FILE_SIZE_MAX, "certificate")?;
-    let chain = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let path = outside::place(text, config_directory, environment)?;
+    let pem = outside::content(&path, TLS_FILE_SIZE_MAX, "certificate")?;
+    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|error| not_pem(&path, &error))?;
     if chain.is_empty() || chain.len() > TLS_CHAIN_MAX {
         return Err(format!(
@@ -165,10 +166,10 @@ fn chain(text: &str, config_directory: &Path, environment: &Environment) -> Resu
 }
 
 fn private_key(text: &str, config_directory: &Path, environment: &Environment) -> Result<(PathBuf, PrivateKeyDer<'static>, bool), String> {
-    let path = secret::place(text, config_directory, environment)?;
-    let pem = secret::read(&path, TLS_FILE_SIZE_MAX, "key")?;
-    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| match error {
-        pem::Error::NoItemsFound if pem.contains("ENCRYPTED PRIVATE KEY") => {
+    let path = outside::place(text, config_directory, environment)?;
+    let pem = outside::content(&path, TLS_FILE_SIZE_MAX, "key")?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
+        pem::Error::NoItemsFound if pem.windows(ENCRYPTED.len()).any(|some| some == ENCRYPTED) => {
             format!("the key in {} is encrypted; expected one that is not, in a file that only hookwheel's user may read", path.display())
         }
         pem::Error::NoItemsFound => {

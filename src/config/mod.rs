@@ -11,11 +11,13 @@ mod event_type;
 mod identity;
 mod mistakes;
 mod notation;
+mod outside;
 mod raw;
 mod secret;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod token;
 mod webhook;
 

@@ -1,14 +1,12 @@
 //! The key of a webhook, in the file, in a file of its own or in a variable. It never makes one, and never repeats one in a message.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use super::environment::Environment;
 use super::mistakes::Report;
-use super::notation;
+use super::outside;
 use super::raw::Section;
 use crate::limits::SECRET_FILE_SIZE_MAX;
 use crate::model::Secret;
@@ -45,35 +43,11 @@ pub(super) fn secret(
 }
 
 fn from_file(text: &str, config_directory: &Path, environment: &Environment) -> Result<Secret, String> {
-    let path = place(text, config_directory, environment)?;
-    let content = read(&path, SECRET_FILE_SIZE_MAX, "secret")?;
-    Secret::parse(&content).map_err(|sentence| format!("in {}: {sentence}", path.display()))
-}
-
-/// Where a file with something confidential lies. A relative path begins beside the configuration file; a plain name that is not there is looked for among systemd's credentials.
-pub(super) fn place(text: &str, config_directory: &Path, environment: &Environment) -> Result<PathBuf, String> {
-    let beside = notation::path(text, config_directory)?;
-    let credential = if text.contains('/') { None } else { environment.credential(Path::new(text)) };
-    Ok(match credential {
-        Some(credential) if !beside.exists() => credential,
-        _ => beside,
-    })
-}
-
-/// The text of such a file, which is called `what` and has at most so many bytes.
-pub(super) fn read(path: &Path, size_max: u64, what: &str) -> Result<Zeroizing<String>, String> {
-    let failed = |error: std::io::Error| format!("{} can't be read: {error}", path.display());
-    // Opening a named pipe would wait for its writer.
-    if !path.metadata().map_err(failed)?.is_file() {
-        return Err(format!("{} is not a file", path.display()));
-    }
-    let mut content = Zeroizing::new(String::new());
-    let file = File::open(path).map_err(failed)?;
-    file.take(size_max + 1).read_to_string(&mut content).map_err(failed)?;
-    if content.len() as u64 > size_max {
-        return Err(format!("{} is larger than {size_max} bytes: that is no {what}", path.display()));
-    }
-    Ok(content)
+    let path = outside::place(text, config_directory, environment)?;
+    let content = outside::content(&path, SECRET_FILE_SIZE_MAX, "secret")?;
+    let in_file = |sentence: &str| format!("in {}: {sentence}", path.display());
+    let text = std::str::from_utf8(&content).map_err(|_| in_file("this is not text; a secret begins with \"whsec_\""))?;
+    Secret::parse(text).map_err(|sentence| in_file(&sentence))
 }
 
 fn from_variable(name: &str, environment: &Environment) -> Result<Secret, String> {

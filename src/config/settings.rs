@@ -9,7 +9,7 @@ use super::environment::{Environment, default_data_dir, default_socket};
 use super::identity::TlsIdentity;
 use super::mistakes::Report;
 use super::notation::{self, DURATION, PATH, SIZE};
-use super::raw::Section;
+use super::raw::{self, Section};
 use crate::limits;
 
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8700);
@@ -120,6 +120,8 @@ impl IngestSettings {
 pub struct EgressSettings {
     /// Networks that may be dialled although their range is refused by default.
     pub allow_networks: Vec<IpNet>,
+    /// Ports that may be dialled although they belong to other services than HTTP.
+    pub allow_ports: Vec<u16>,
     /// Whether `http://` is refused.
     pub require_https: bool,
 }
@@ -128,9 +130,10 @@ impl EgressSettings {
     pub(super) fn read(file: &mut Section<'_>, report: &mut Report<'_>) -> Self {
         let mut section = file.section("egress", report);
         let allow_networks = notation::networks(&mut section, "allow_networks", report);
+        let allow_ports = ports(&mut section, report);
         let require_https = section.flag("require_https", report).unwrap_or(false);
         section.finish(&[], report);
-        Self { allow_networks, require_https }
+        Self { allow_networks, allow_ports, require_https }
     }
 }
 
@@ -151,6 +154,14 @@ impl HistorySettings {
         section.finish(&[], report);
         Self { keep_ms: keep.unwrap_or(KEEP_DEFAULT_MS), max_size_bytes: max_size.unwrap_or(HISTORY_SIZE_DEFAULT) }
     }
+}
+
+/// `allow_ports = [25]`
+fn ports(section: &mut Section<'_>, report: &mut Report<'_>) -> Vec<u16> {
+    const KEY: &str = "allow_ports";
+    let Some((list, _)) = section.list(KEY, "a list of ports, such as [25]", report) else { return Vec::new() };
+    let ports = list.iter().filter_map(|value| raw::integer(value, 1..=u32::from(u16::MAX), KEY, report));
+    ports.filter_map(|port| u16::try_from(port).ok()).collect()
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, String> {

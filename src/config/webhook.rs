@@ -11,9 +11,9 @@ use super::environment::Environment;
 use super::mistakes::Report;
 use super::notation;
 use super::raw::{self, Section};
-use super::{secret, settings::EgressSettings};
+use super::{secret, settings::EgressSettings, tls};
 use crate::limits::{HEADER_LENGTH_MAX, HEADERS_MAX, URL_LENGTH_MAX};
-use crate::model::{Catalog, Origin, Project, Selector, WebhookId, WebhookSpec};
+use crate::model::{Catalog, Origin, Project, SandboxToken, Selector, WebhookId, WebhookSpec, port_refusal};
 
 const ID: &str = "1 to 64 of a-z 0-9 - in quotes";
 const TITLE: &str = "a title in quotes";
@@ -51,32 +51,35 @@ pub(super) struct Surroundings<'a> {
     pub(super) environment: &'a Environment,
 }
 
+/// What the webhooks before this one had.
+#[derive(Default)]
+struct Seen {
+    places: HashMap<WebhookId, String>,
+    identities: tls::Known,
+}
+
 /// Every `[[webhook]]`. One with a mistake is left out: the report has it.
 pub(super) fn webhooks(file: &mut Section<'_>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Vec<WebhookSpec> {
-    let mut places = HashMap::new();
+    let mut seen = Seen::default();
     let mut webhooks = Vec::new();
     for section in file.sections("webhook", report) {
-        webhooks.extend(webhook(section, around, &mut places, report));
+        webhooks.extend(webhook(section, around, &mut seen, report));
     }
     webhooks
 }
 
-fn webhook(
-    mut section: Section<'_>,
-    around: &Surroundings<'_>,
-    places: &mut HashMap<WebhookId, String>,
-    report: &mut Report<'_>,
-) -> Option<WebhookSpec> {
+fn webhook(mut section: Section<'_>, around: &Surroundings<'_>, seen: &mut Seen, report: &mut Report<'_>) -> Option<WebhookSpec> {
     let place = report.place(section.offset());
-    let id = id(&mut section, &place, places, report);
+    let id = id(&mut section, &place, &mut seen.places, report);
     let title = section.parsed("title", TITLE, report, notation::label);
     let project = section.parsed("project", PROJECT, report, Project::parse);
-    let url = section.parsed("url", URL, report, |text| url(text, around.egress.require_https));
+    let url = section.parsed("url", URL, report, |text| url(text, around.egress));
     let selectors = selectors(&mut section, around.catalog, project.as_ref(), report);
     let secret = secret::secret(&mut section, around.config_directory, around.environment, report);
     let headers = headers(&mut section, report);
     let paused = section.flag("paused", report);
     let allow_networks = allow_networks(&mut section, &around.egress.allow_networks, report);
+    let tls = tls::identity(&mut section, url.as_ref(), around, &mut seen.identities, report);
     let delivery = around.delivery.overridden(&mut section, report);
     section.finish(&["id", "title", "project", "url", "events"], report);
     Some(WebhookSpec {
@@ -89,6 +92,7 @@ fn webhook(
         headers,
         paused: paused.unwrap_or(false),
         allow_networks,
+        tls,
         timeout_ms: delivery.timeout_ms,
         success: delivery.success,
         schedule: delivery.schedule,
@@ -112,11 +116,11 @@ fn id(section: &mut Section<'_>, place: &str, places: &mut HashMap<WebhookId, St
 }
 
 /// An absolute `http` or `https` URL. What is not sent (a fragment) or would be sent in clear sight (a password) is refused.
-fn url(text: &str, require_https: bool) -> Result<Url, String> {
+fn url(text: &str, egress: &EgressSettings) -> Result<Url, String> {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     match scheme.as_deref() {
         Some("https") => {}
-        Some("http") if !require_https => {}
+        Some("http") if !egress.require_https => {}
         Some("http") => return Err("[egress] require_https refuses \"http://\"; write \"https://\"".into()),
         Some(other) => return Err(format!("expected \"http://\" or \"https://\", found {:?}", format!("{other}://"))),
         None => return Err(format!("expected {URL}; it has to begin with \"http://\" or \"https://\"")),
@@ -142,6 +146,11 @@ fn url(text: &str, require_https: bool) -> Result<Url, String> {
     }
     if url.port() == Some(0) {
         return Err("nothing can be reached at port 0".into());
+    }
+    // A sandbox is on hookwheel's own port, whichever that is; whether it is one is seen when it is dialled.
+    let refusal = url.port_or_known_default().and_then(|port| port_refusal(port, &egress.allow_ports));
+    if let Some(sentence) = refusal.filter(|_| SandboxToken::of_path(url.path()).is_none()) {
+        return Err(sentence);
     }
     Ok(url)
 }

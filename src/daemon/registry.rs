@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::model::{Definition, Origin, Pause, PauseReason, Secret, Webhook, WebhookId, WebhookNumber, WebhookSpec};
+use crate::model::{Definition, Origin, Pause, PauseReason, Secret, TlsIdentity, Webhook, WebhookId, WebhookNumber, WebhookSpec};
 use crate::store::fact::{Fact, WebhookState};
 use crate::store::setting::{IssuedToken, RetiredSecret, Setting};
 use crate::time::UnixMillis;
@@ -162,6 +162,12 @@ impl Registry {
         self.configured = now;
     }
 
+    /// What a webhook of the admin socket is, when that definition made it so.
+    fn unchanged(&self, number: WebhookNumber, definition: &Definition) -> Option<WebhookSpec> {
+        let webhook = self.in_force.get(&number).filter(|webhook| webhook.spec.origin == Origin::Admin)?;
+        (self.definitions.get(&number) == Some(definition)).then(|| webhook.spec.clone())
+    }
+
     /// Replaces a state, once it is durable.
     pub(super) fn put(&mut self, state: WebhookState) {
         self.states.insert(state.number, state);
@@ -212,11 +218,18 @@ impl Registry {
         Some(state)
     }
 
-    /// What becomes of this registry under `config`. `make_secret` gives a fresh key.
+    /// What becomes of this registry under `config`. `make_secret` gives a fresh key. `in_force` is the registry before a change under the same configuration: a webhook of the
+    /// admin socket whose definition it has goes on as it is there, and no file that it names is read again.
     ///
     /// # Errors
     /// Those of `make_secret`.
-    pub(super) fn plan<E>(&self, config: &Config, now: UnixMillis, mut make_secret: impl FnMut() -> Result<Secret, E>) -> Result<Plan, E> {
+    pub(super) fn plan<E>(
+        &self,
+        config: &Config,
+        in_force: Option<&Self>,
+        now: UnixMillis,
+        mut make_secret: impl FnMut() -> Result<Secret, E>,
+    ) -> Result<Plan, E> {
         let registry = Self { in_force: BTreeMap::new(), unusable: BTreeMap::new(), ..self.clone() };
         let mut plan = Plan { registry, states: BTreeMap::new(), settings: Vec::new(), changes: Vec::new() };
         let alive = self.states.values().filter(|state| state.removed.is_none()).map(|state| (state.id.clone(), state.number));
@@ -229,7 +242,7 @@ impl Registry {
             let state = plan.with_secret(state, spec, &mut make_secret)?;
             plan.take(self, &state, spec, now);
         }
-        plan.take_those_of_admin(self, config, now);
+        plan.take_those_of_admin(self, config, in_force, now);
         plan.orphan_the_rest(now);
         Ok(plan)
     }
@@ -312,11 +325,12 @@ impl Plan {
         Ok(state)
     }
 
-    fn take_those_of_admin(&mut self, before: &Registry, config: &Config, now: UnixMillis) {
+    fn take_those_of_admin(&mut self, before: &Registry, config: &Config, in_force: Option<&Registry>, now: UnixMillis) {
         let theirs = |state: &&WebhookState| state.origin == Origin::Admin && state.removed.is_none();
         for state in self.registry.states.values().filter(theirs).cloned().collect::<Vec<_>>() {
             let definition = self.registry.definitions.get(&state.number).cloned().unwrap_or_default();
-            match config.webhook(&definition) {
+            let unchanged = in_force.and_then(|registry| registry.unchanged(state.number, &definition));
+            match unchanged.map_or_else(|| config.webhook(&definition), Ok) {
                 Ok(spec) => self.take(before, &state, &spec, now),
                 Err(mistakes) => drop(self.registry.unusable.insert(state.number, mistakes.join("; "))),
             }
@@ -388,9 +402,16 @@ fn differences(old: &WebhookSpec, new: &WebhookSpec) -> Option<String> {
         ("headers", old.headers != new.headers),
         ("retry", old.schedule != new.schedule),
         ("allow_networks", old.allow_networks != new.allow_networks),
+        ("ca_file", of_tls(old, |tls| tls.authorities.as_ref()) != of_tls(new, |tls| tls.authorities.as_ref())),
+        ("client certificate", of_tls(old, |tls| tls.client.as_ref()) != of_tls(new, |tls| tls.client.as_ref())),
     ];
     words.extend(changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()));
     (!words.is_empty()).then(|| words.join("; "))
+}
+
+/// A part of what a webhook's TLS has of its own.
+fn of_tls<T>(spec: &WebhookSpec, part: impl Fn(&TlsIdentity) -> Option<&T>) -> Option<&T> {
+    part(spec.tls.as_ref()?)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub(super) async fn reload(house: &House, dry_run: bool, by: &str) -> Result<Rel
         Err(mistakes) => return Ok(refused(house, dry_run, by, mistakes.to_string().lines().map(str::to_owned).collect())),
     };
     let now = house.0.clock.now();
-    let mut plan = house.registry().plan(&config, now, fresh_secret).map_err(|detail| Refusal::Unavailable { detail })?;
+    let mut plan = house.registry().plan(&config, None, now, fresh_secret).map_err(|detail| Refusal::Unavailable { detail })?;
     plan.registry.configured_at(now);
     let unusable = plan.unusable();
     if !unusable.is_empty() {
@@ -181,7 +181,13 @@ pub(super) fn door_settings(config: &Config, registry: &Registry) -> DoorSetting
 /// What the dispatcher needs of a configuration.
 #[must_use]
 pub(super) fn dispatch_settings(config: &Config, listen: std::net::SocketAddr, tls: Option<&Tls>) -> DispatchSettings {
-    DispatchSettings { require_https: config.egress.require_https, own_listeners: vec![listen], own_certificate: tls.map(Tls::certificate) }
+    let egress = &config.egress;
+    DispatchSettings {
+        require_https: egress.require_https,
+        allow_ports: egress.allow_ports.clone(),
+        own_listeners: vec![listen],
+        own_certificate: tls.map(Tls::certificate),
+    }
 }
 
 /// A fresh key of 32 random bytes.

@@ -266,7 +266,7 @@ fn open_sandboxes(config: &Config, listen: SocketAddr, speaks_tls: bool, registr
 /// Brings the webhooks that the store knows together with those that the configuration names, durably.
 fn register(store: &mut Store, config: &Config, clock: &ScheduleClock) -> Result<Registry, DaemonError> {
     let known = Registry::new(std::mem::take(&mut store.webhooks), std::mem::take(&mut store.settings));
-    let mut plan = known.plan(config, clock.now(), reload::fresh_secret).map_err(DaemonError::Failed)?;
+    let mut plan = known.plan(config, None, clock.now(), reload::fresh_secret).map_err(DaemonError::Failed)?;
     plan.registry.configured_at(clock.now());
     // A start does not fail by it: everything else is delivered, and what is pending for these waits.
     for sentence in plan.unusable() {

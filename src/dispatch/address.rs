@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::model::port_refusal;
+
 const REFUSED_V4: [Ipv4Net; 19] = [
     v4(0, 0, 0, 0, 8),
     v4(10, 0, 0, 0, 8),
@@ -46,10 +48,12 @@ const REFUSED_V6: [Ipv6Net; 5] = [
 const NAT64: Ipv6Net = v6([0x0064, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
 
 /// Why an address is not dialled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It is in a private or special range.
     Special,
+    /// Its port belongs to another service; why, in words.
+    Port(String),
     /// It is one of the daemon's own listeners.
     OwnListener,
 }
@@ -57,29 +61,33 @@ pub enum Refusal {
 impl Refusal {
     /// What to tell the owner of a webhook whose `host` is at `address`.
     #[must_use]
-    pub fn sentence(self, host: &str, address: SocketAddr) -> String {
+    pub fn sentence(&self, host: &str, address: SocketAddr) -> String {
         match self {
             Self::Special => format!(
                 "{host} is {}, a private or special address, which is not dialled; allow_networks in [egress] or in the webhook makes an exception",
                 address.ip()
             ),
+            Self::Port(why) => why.clone(),
             Self::OwnListener => format!("{host} is {address}, where hookwheel itself listens"),
         }
     }
 }
 
-/// Judges an address. `allowed` are the networks that may be dialled all the same; the daemon's own listeners may not even then.
+/// Judges an address. `allow_networks` and `allow_ports` may be dialled all the same; the daemon's own listeners may not even then.
 ///
 /// An address in disguise is judged by the one inside, by the exceptions too: `10.0.0.0/8` allows `::ffff:10.0.0.1`, and `::/0` does not.
 ///
 /// # Errors
 /// Why it is not to be dialled.
-pub fn judge(address: SocketAddr, allowed: &[IpNet], own_listeners: &[SocketAddr]) -> Result<(), Refusal> {
+pub fn judge(address: SocketAddr, allow_networks: &[IpNet], allow_ports: &[u16], own_listeners: &[SocketAddr]) -> Result<(), Refusal> {
     let ip = inner(address.ip());
     if own_listeners.iter().any(|own| is_own(SocketAddr::new(ip, address.port()), *own)) {
         return Err(Refusal::OwnListener);
     }
-    let is_allowed = allowed.iter().any(|network| network.contains(&ip));
+    if let Some(why) = port_refusal(address.port(), allow_ports) {
+        return Err(Refusal::Port(why));
+    }
+    let is_allowed = allow_networks.iter().any(|network| network.contains(&ip));
     if is_allowed || is_public(ip) { Ok(()) } else { Err(Refusal::Special) }
 }
 
@@ -137,7 +145,7 @@ mod tests {
     }
 
     fn verdict(ip: impl Into<IpAddr>) -> Result<(), Refusal> {
-        judge(SocketAddr::new(ip.into(), 443), &[], &[])
+        judge(SocketAddr::new(ip.into(), 443), &[], &[], &[])
     }
 
     fn verdict_of(ip: &str) -> Result<(), Refusal> {
@@ -172,19 +180,22 @@ mod tests {
     fn exceptions_are_networks_and_never_reach_the_own_listeners() {
         let allowed = ["127.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
         let own = ["127.0.0.1:8700".parse().unwrap()];
-        let judged = |address: &str| judge(address.parse().unwrap(), &allowed, &own);
+        let judged = |address: &str| judge(address.parse().unwrap(), &allowed, &[25], &own);
         assert_eq!(judged("127.0.0.1:8701"), Ok(()));
         assert_eq!(judged("[::ffff:127.0.0.1]:8701"), Ok(()));
         assert_eq!(judged("[fd00::7]:80"), Ok(()));
         assert_eq!(judged("10.0.0.1:80"), Err(Refusal::Special));
+        assert_eq!(judged("127.0.0.1:25"), Ok(()));
+        assert!(matches!(judged("127.0.0.1:22"), Err(Refusal::Port(why)) if why.starts_with("port 22 is not dialled")));
+        assert_eq!(judged("10.0.0.1:25"), Err(Refusal::Special), "a port that is allowed opens no network");
         assert_eq!(judged("127.0.0.1:8700"), Err(Refusal::OwnListener));
         assert_eq!(judged("[::ffff:127.0.0.1]:8700"), Err(Refusal::OwnListener));
         let everything_v6 = ["::/0".parse().unwrap()];
-        assert_eq!(judge("[::ffff:10.0.0.1]:80".parse().unwrap(), &everything_v6, &[]), Err(Refusal::Special), "it is IPv4 within");
+        assert_eq!(judge("[::ffff:10.0.0.1]:80".parse().unwrap(), &everything_v6, &[], &[]), Err(Refusal::Special), "it is IPv4 within");
         for everywhere in ["0.0.0.0:8700", "[::]:8700"] {
             let own = [everywhere.parse().unwrap()];
-            assert_eq!(judge("127.0.0.2:8700".parse().unwrap(), &allowed, &own), Err(Refusal::OwnListener));
-            assert_eq!(judge("127.0.0.2:8701".parse().unwrap(), &allowed, &own), Ok(()));
+            assert_eq!(judge("127.0.0.2:8700".parse().unwrap(), &allowed, &[], &own), Err(Refusal::OwnListener));
+            assert_eq!(judge("127.0.0.2:8701".parse().unwrap(), &allowed, &[], &own), Ok(()));
         }
     }
 

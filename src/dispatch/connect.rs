@@ -27,6 +27,7 @@ use super::outcome;
 use super::progress::{ConnectionFacts, PROGRESS, Phase, Progress};
 use super::resolve::CurrentNames;
 use super::stream::{Io, OpenGuard, Socket, Stream};
+use super::tls::Tls;
 use crate::limits;
 use crate::model::OutcomeClass;
 use crate::time::Stopwatch;
@@ -53,15 +54,15 @@ pub(super) fn fail<T>(class: OutcomeClass, sentence: String) -> Result<T, Connec
     Err(ConnectError { class, sentence })
 }
 
-/// Makes connections under one egress policy.
+/// Makes connections under one egress policy, for one TLS identity.
 #[derive(Clone)]
 pub struct Connector {
     pub(super) names: CurrentNames,
-    pub(super) tls: Arc<ClientConfig>,
+    pub(super) tls: Tls,
     /// For the daemon's own listener, where it speaks TLS.
     pub(super) own_tls: Option<Arc<ClientConfig>>,
-    pub(super) has_roots: bool,
     pub(super) allow_networks: Arc<[IpNet]>,
+    pub(super) allow_ports: Arc<[u16]>,
     pub(super) own_listeners: Arc<[SocketAddr]>,
     /// What is sent over its connections is for URLs of a sandbox alone, and so may go to the daemon's own listener.
     pub(super) to_sandbox: bool,
@@ -134,7 +135,7 @@ impl Connector {
         let mut first_refusal = None;
         let mut vetted = Vec::new();
         for address in addresses {
-            match address::judge(*address, &self.allow_networks, &self.own_listeners) {
+            match address::judge(*address, &self.allow_networks, &self.allow_ports, &self.own_listeners) {
                 Ok(()) => vetted.push(*address),
                 // Without an exception for the network: who may make a sandbox may let it be reached.
                 Err(Refusal::OwnListener) if self.to_sandbox => vetted.push(*address),
@@ -142,7 +143,7 @@ impl Connector {
             }
         }
         match first_refusal {
-            Some((address, refusal)) if vetted.is_empty() => refuse(host, address, refusal),
+            Some((address, refusal)) if vetted.is_empty() => refuse(host, address, &refusal),
             _ => Ok(vetted),
         }
     }
@@ -170,7 +171,7 @@ impl Connector {
                 return fail(OutcomeClass::AddressRefused, format!("{host} was dialled at {address} but {peer} answered"));
             }
             if !self.to_sandbox && address::is_own_connection(local, peer, &self.own_listeners) {
-                return refuse(host, peer, Refusal::OwnListener);
+                return refuse(host, peer, &Refusal::OwnListener);
             }
             // Small requests that wait for their answer gain nothing from Nagle's algorithm; without it they only wait longer.
             drop(stream.set_nodelay(true));
@@ -191,17 +192,20 @@ impl Connector {
         let Ok(name) = ServerName::try_from(host.to_owned()) else {
             return fail(OutcomeClass::UrlRefused, format!("{host} is no name that a certificate could have"));
         };
-        let is_own = address::judge(remote, &[], &self.own_listeners) == Err(Refusal::OwnListener);
-        let tls = self.own_tls.as_ref().filter(|_| is_own).unwrap_or(&self.tls);
-        let result = TlsConnector::from(Arc::clone(tls)).connect(name, socket).await;
+        let is_own = address::judge(remote, &[], &[], &self.own_listeners) == Err(Refusal::OwnListener);
+        let config = self.own_tls.as_ref().filter(|_| is_own).unwrap_or(&self.tls.config);
+        let handshake = TlsConnector::from(Arc::clone(config)).connect(name, socket);
+        let (result, certificate) = self.tls.listen(handshake).await;
         progress.note(Phase::Handshaking, stopwatch);
-        result.map_err(|error| outcome::of_handshake_error(host, &error, self.has_roots))
+        progress.note_certificate(certificate);
+        result.map_err(|error| outcome::of_handshake_error(host, &error, self.tls.has_roots, certificate))
     }
 }
 
-fn refuse<T>(host: &str, address: SocketAddr, refusal: Refusal) -> Result<T, ConnectError> {
+fn refuse<T>(host: &str, address: SocketAddr, refusal: &Refusal) -> Result<T, ConnectError> {
     let class = match refusal {
         Refusal::Special => OutcomeClass::AddressRefused,
+        Refusal::Port(_) => OutcomeClass::PortRefused,
         Refusal::OwnListener => OutcomeClass::OwnListener,
     };
     fail(class, refusal.sentence(host, address))

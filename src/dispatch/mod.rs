@@ -7,7 +7,7 @@
 //!   written is replaced and not charged: the client sends such a request again by itself, and only such a one.
 //! * Nor is one used again on which an attempt ran out of time. What a receiver sends beyond an answer's measure is read slowly ([`limits::UNASKED_READ_MAX`]), so that no flood of
 //!   frames, headers or informational answers costs much; the attempt ends at its deadline.
-//! * A pool belongs to one egress policy, because a connection made under one must not serve under another; reconfiguring drops all of them.
+//! * A pool belongs to one egress policy and one TLS identity, because a connection made under one must not serve under another; reconfiguring drops all of them.
 //! * The daemon's own listener is never dialled, but for URLs of a sandbox (`/sandbox/<token>` and below), which have pools of their own: a connection to the listener
 //!   that was made for a sandbox carries nothing else. Where the listener speaks TLS, such a connection trusts the certificate that is shown there, and no other ([`own`]).
 //! * The names are those of the system when the dispatcher was made or reconfigured; the root certificates, when it was made.
@@ -21,6 +21,7 @@ pub mod progress;
 pub mod request;
 pub mod resolve;
 pub mod stream;
+pub mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -36,14 +37,16 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore};
 
 use self::connect::Connector;
 use self::observe::{Exchange, Observer};
 use self::progress::{ConnectionFacts, PROGRESS, Progress};
 use self::resolve::{CurrentNames, Names};
+use self::tls::TlsMaker;
 use crate::limits;
+use crate::model::tls::Fingerprint;
 use crate::model::{EventId, Outcome, OutcomeClass, SandboxToken, Webhook, WebhookSpec};
 use crate::time::{UnixMillis, wall_now};
 
@@ -67,6 +70,8 @@ pub struct Job {
 pub struct DispatchSettings {
     /// Refuse `http:` URLs.
     pub require_https: bool,
+    /// Ports that may be dialled although they belong to other services.
+    pub allow_ports: Vec<u16>,
     /// Where this daemon listens itself.
     pub own_listeners: Vec<SocketAddr>,
     /// The certificate that it shows there, where it speaks TLS.
@@ -82,8 +87,7 @@ pub struct Dispatcher {
 type HttpClient = Client<Connector, Full<Bytes>>;
 
 struct Shared {
-    tls: Arc<ClientConfig>,
-    has_roots: bool,
+    tls: TlsMaker,
     /// How long an idle connection is kept.
     idle_ms: u64,
     open: Arc<AtomicUsize>,
@@ -93,15 +97,25 @@ struct Shared {
 struct Pools {
     settings: DispatchSettings,
     names: CurrentNames,
-    by_policy: HashMap<Vec<IpNet>, HttpClient>,
-    to_sandboxes: HashMap<Vec<IpNet>, HttpClient>,
+    /// Dropping one drops its idle connections.
+    clients: HashMap<Party, HttpClient>,
 }
 
-impl Pools {
-    /// Drops every idle connection.
-    fn clear(&mut self) {
-        self.by_policy.clear();
-        self.to_sandboxes.clear();
+/// For whom connections are made: those of one never serve another.
+#[derive(PartialEq, Eq, Hash)]
+struct Party {
+    allow_networks: Vec<IpNet>,
+    tls: Option<Fingerprint>,
+    to_sandbox: bool,
+}
+
+impl Party {
+    fn of(spec: &WebhookSpec) -> Self {
+        Self {
+            allow_networks: spec.allow_networks.clone(),
+            tls: spec.tls.as_ref().map(|identity| identity.fingerprint()),
+            to_sandbox: is_sandbox(spec),
+        }
     }
 }
 
@@ -138,14 +152,10 @@ impl Dispatcher {
     }
 
     fn assembled(settings: DispatchSettings, roots: RootCertStore, names: Names, idle_ms: u64) -> Result<Self, DispatchError> {
-        let has_roots = !roots.is_empty();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut tls = versions.map_err(|error| DispatchError(error.to_string()))?.with_root_certificates(roots).with_no_client_auth();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let pools =
-            Mutex::new(Pools { settings, names: CurrentNames::new(names), by_policy: HashMap::new(), to_sandboxes: HashMap::new() });
-        let shared = Shared { tls: Arc::new(tls), has_roots, idle_ms, open: Arc::default(), pools };
+        let tls = TlsMaker::new(roots);
+        tls.make(None).map_err(|error| DispatchError(error.to_string()))?;
+        let pools = Mutex::new(Pools { settings, names: CurrentNames::new(names), clients: HashMap::new() });
+        let shared = Shared { tls, idle_ms, open: Arc::default(), pools };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -156,7 +166,7 @@ impl Dispatcher {
         let mut pools = self.pools();
         if pools.settings != settings {
             pools.settings = settings;
-            pools.clear();
+            pools.clients.clear();
         }
         match names {
             Ok(names) => pools.names.replace(names),
@@ -185,7 +195,7 @@ impl Dispatcher {
     /// # Errors
     /// The sentence that every attempt would end with.
     pub async fn judge_ahead(&self, spec: &WebhookSpec) -> Result<Option<String>, String> {
-        let connector = self.connector(spec, &self.pools());
+        let connector = self.connector(spec, &self.pools())?;
         let judged = tokio::time::timeout(Duration::from_millis(limits::JUDGE_AHEAD_MS), connector.judge(&spec.url)).await;
         match judged {
             Ok(Ok(())) => Ok(None),
@@ -210,6 +220,7 @@ impl Dispatcher {
         let exchange = PROGRESS.scope(Arc::clone(&progress), exchange(&client, request, spec, &progress, observer));
         let result = tokio::time::timeout(Duration::from_millis(spec.timeout_ms), exchange).await;
         let connection = connection_of(&captured).filter(|_| !matches!(&result, Ok(Err(error)) if error.is_connect()));
+        let host = spec.url.host_str().unwrap_or_default();
         let mut outcome = match result {
             Ok(Ok(outcome)) => {
                 if let Some(connection) = &connection {
@@ -217,11 +228,10 @@ impl Dispatcher {
                 }
                 outcome
             }
-            Ok(Err(error)) => outcome::of_client_error(&error),
+            Ok(Err(error)) => outcome::of_client_error(&error, host, progress.talk(connection.as_ref())),
             Err(_) => {
                 give_up(&captured);
-                let phase = progress.phase(connection.as_ref());
-                outcome::of_timeout(phase, spec.timeout_ms, spec.url.host_str().unwrap_or_default())
+                outcome::of_timeout(progress.phase(connection.as_ref()), spec.timeout_ms, host)
             }
         };
         progress.complete(&mut outcome, connection.as_ref());
@@ -229,40 +239,40 @@ impl Dispatcher {
     }
 
     fn client_for(&self, spec: &WebhookSpec) -> Result<HttpClient, String> {
-        let (scheme, allow_networks) = (spec.url.scheme(), spec.allow_networks.as_slice());
+        let scheme = spec.url.scheme();
         let mut pools = self.pools();
         if scheme != "https" && (scheme != "http" || pools.settings.require_https) {
             return Err(format!("a URL that begins with {scheme}: is not dialled here; use https:"));
         }
         if self.shared.open.load(Ordering::Relaxed) > limits::OUTGOING_CONNECTIONS_MAX {
             // Idle connections to very many endpoints: whatever is not in use goes.
-            pools.clear();
+            pools.clients.clear();
         }
-        let to_sandbox = is_sandbox(spec);
-        let known = if to_sandbox { &pools.to_sandboxes } else { &pools.by_policy };
-        if let Some(client) = known.get(allow_networks) {
+        let party = Party::of(spec);
+        if let Some(client) = pools.clients.get(&party) {
             return Ok(client.clone());
         }
-        if known.len() >= limits::EGRESS_POLICIES_MAX {
-            pools.clear();
+        if pools.clients.len() >= limits::EGRESS_POLICIES_MAX {
+            pools.clients.clear();
         }
-        let client = client(self.connector(spec, &pools), self.shared.idle_ms);
-        let known = if to_sandbox { &mut pools.to_sandboxes } else { &mut pools.by_policy };
-        known.insert(allow_networks.to_vec(), client.clone());
+        let client = client(self.connector(spec, &pools)?, self.shared.idle_ms);
+        pools.clients.insert(party, client.clone());
         Ok(client)
     }
 
-    fn connector(&self, spec: &WebhookSpec, pools: &Pools) -> Connector {
-        Connector {
+    fn connector(&self, spec: &WebhookSpec, pools: &Pools) -> Result<Connector, String> {
+        let tls = self.shared.tls.make(spec.tls.as_deref());
+        let tls = tls.map_err(|error| format!("the webhook's ca_file or client certificate can't be used: {error}"))?;
+        Ok(Connector {
             names: pools.names.clone(),
-            tls: Arc::clone(&self.shared.tls),
-            own_tls: pools.settings.own_certificate.clone().map(|certificate| Arc::new(own::trusting(certificate, &self.shared.tls))),
-            has_roots: self.shared.has_roots,
+            own_tls: pools.settings.own_certificate.clone().map(|certificate| Arc::new(own::trusting(certificate, &tls.config))),
+            tls,
             allow_networks: Arc::from(spec.allow_networks.as_slice()),
+            allow_ports: Arc::from(pools.settings.allow_ports.as_slice()),
             own_listeners: Arc::from(pools.settings.own_listeners.as_slice()),
             to_sandbox: is_sandbox(spec),
             open: Arc::clone(&self.shared.open),
-        }
+        })
     }
 
     fn pools(&self) -> std::sync::MutexGuard<'_, Pools> {

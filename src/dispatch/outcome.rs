@@ -1,15 +1,18 @@
 //! What came of an attempt, in one class and one plain sentence for each way in which it can end. It is pure: it never decides what follows.
 
+mod tls;
+
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 
 use hyper::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use hyper_util::client::legacy;
-use rustls::CertificateError;
 
+pub use self::tls::of_handshake_error;
 use super::connect::ConnectError;
 use super::progress::Phase;
+use super::tls::TlsTalk;
 use crate::model::{Outcome, OutcomeClass, SuccessRule};
 use crate::time::UnixMillis;
 
@@ -58,12 +61,18 @@ pub fn retry_after_ms(value: &str, now: UnixMillis) -> Option<u64> {
 
 /// The outcome of a request that brought no response.
 #[must_use]
-pub fn of_client_error(error: &legacy::Error) -> Outcome {
+pub fn of_client_error(error: &legacy::Error, host: &str, talk: TlsTalk) -> Outcome {
     if let Some(connect) = find::<ConnectError>(error) {
         return Outcome::new(connect.class, connect.sentence.clone());
     }
+    // TLS 1.3 tells a client only after the handshake that its certificate was wanted, or not accepted.
+    if let Some(alert) = talk.alert {
+        let (class, sentence) = tls::of_alert(host, alert, talk.certificate);
+        return Outcome::new(class, sentence);
+    }
     if let Some(hyper) = find::<hyper::Error>(error) {
-        return of_hyper_error(hyper, "before it answered");
+        let outcome = of_hyper_error(hyper, "before it answered");
+        return if outcome.class == OutcomeClass::ConnectionClosed { tls::with_hint(outcome, talk.certificate) } else { outcome };
     }
     Outcome::new(OutcomeClass::InternalError, format!("the request failed in a way that hookwheel does not know: {}", with_causes(error)))
 }
@@ -112,47 +121,8 @@ pub fn of_dial_error(address: SocketAddr, error: &io::Error) -> ConnectError {
     ConnectError { class, sentence }
 }
 
-/// Why a TLS handshake failed. `has_roots`: whether there is any root certificate on this machine.
-#[must_use]
-pub fn of_handshake_error(host: &str, error: &io::Error, has_roots: bool) -> ConnectError {
-    let (class, sentence) = match tls_error(error) {
-        Some(rustls::Error::InvalidCertificate(error)) => of_certificate_error(host, error, has_roots),
-        Some(rustls::Error::InvalidMessage(_)) => (OutcomeClass::TlsFailed, format!("{host} does not speak TLS on this port")),
-        Some(other) => (OutcomeClass::TlsFailed, format!("no TLS with {host}: {other}")),
-        None => (OutcomeClass::TlsFailed, format!("{host} ended the connection during the TLS handshake: {error}")),
-    };
-    ConnectError { class, sentence }
-}
-
-fn of_certificate_error(host: &str, error: &CertificateError, has_roots: bool) -> (OutcomeClass, String) {
-    match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            (OutcomeClass::TlsExpired, format!("the certificate of {host} has expired"))
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            (OutcomeClass::TlsExpired, format!("the certificate of {host} is not valid yet"))
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            (OutcomeClass::TlsWrongHost, format!("the certificate is not for {host}"))
-        }
-        CertificateError::UnknownIssuer if !has_roots => {
-            let why = "this machine has no root certificates: install the package ca-certificates and restart hookwheel";
-            (OutcomeClass::TlsUnknownIssuer, format!("the certificate of {host} can't be checked, because {why}"))
-        }
-        CertificateError::UnknownIssuer => {
-            let why = "is self-signed, or from an issuer that is not trusted here";
-            (OutcomeClass::TlsUnknownIssuer, format!("the certificate of {host} {why}"))
-        }
-        // What `openssl req -x509` makes by default. The library that judges it is not named by a type here, only by its words.
-        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            let why = "is that of a certificate authority (self-signed, probably), which a server may not show as its own";
-            (OutcomeClass::TlsFailed, format!("the certificate of {host} {why}"))
-        }
-        other => (OutcomeClass::TlsFailed, format!("the certificate of {host} is not good: {other}")),
-    }
-}
-
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+/// What rustls says, where an error is one of its.
+pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref::<rustls::Error>()
 }
 
@@ -170,7 +140,6 @@ fn of_hyper_error(error: &hyper::Error, when: &str) -> Outcome {
         return Outcome::new(OutcomeClass::ConnectionClosed, format!("the receiver ended {what}{reason} {when}"));
     }
     if let Some(io) = find::<io::Error>(error).or_else(|| h2?.get_io()) {
-        // TLS 1.3 tells a client only after the handshake that its certificate was wanted.
         if let Some(tls) = tls_error(io) {
             return Outcome::new(OutcomeClass::TlsFailed, format!("the receiver ended TLS {when}: {tls}"));
         }

@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::outcome::tls_error;
 use super::stream::Unasked;
+use super::tls::{ClientCertificateTalk, TlsTalk};
 use crate::limits;
 use crate::model::{Outcome, PhaseTimes};
 use crate::time::Stopwatch;
@@ -37,6 +39,7 @@ pub struct Progress {
     dns_us: AtomicU32,
     connect_us: AtomicU32,
     tls_us: AtomicU32,
+    talk: Mutex<TlsTalk>,
     received: Mutex<Option<Received>>,
 }
 
@@ -76,6 +79,7 @@ impl Progress {
             dns_us: AtomicU32::new(0),
             connect_us: AtomicU32::new(0),
             tls_us: AtomicU32::new(0),
+            talk: Mutex::default(),
             received: Mutex::new(None),
         }
     }
@@ -100,6 +104,25 @@ impl Progress {
             Phase::Requesting | Phase::Reading => return,
         };
         cell.store(stopwatch.elapsed_us().max(1), Ordering::Relaxed);
+    }
+
+    /// Notes what was said about a client certificate in the handshake.
+    pub fn note_certificate(&self, certificate: ClientCertificateTalk) {
+        self.talk.lock().unwrap_or_else(PoisonError::into_inner).certificate = certificate;
+    }
+
+    /// Notes with what alert the receiver ended TLS, if this error is one.
+    pub fn note_alert(&self, error: &std::io::Error) {
+        if let Some(rustls::Error::AlertReceived(alert)) = tls_error(error) {
+            self.talk.lock().unwrap_or_else(PoisonError::into_inner).alert = Some(*alert);
+        }
+    }
+
+    /// What was said about TLS on the connection that this attempt opened and used; nothing of another's, on which others were answered.
+    #[must_use]
+    pub fn talk(self: &Arc<Self>, connection: Option<&ConnectionFacts>) -> TlsTalk {
+        let is_own = connection.is_none_or(|connection| Arc::ptr_eq(&connection.opened_by, self));
+        if is_own { *self.talk.lock().unwrap_or_else(PoisonError::into_inner) } else { TlsTalk::default() }
     }
 
     /// Notes that the head of the response is here.

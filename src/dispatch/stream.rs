@@ -186,7 +186,14 @@ impl Read for Stream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_read(context, buffer),
-            Io::Tls(io) => Pin::new(io.as_mut()).poll_read(context, buffer),
+            Io::Tls(io) => {
+                let read = Pin::new(io.as_mut()).poll_read(context, buffer);
+                if let Poll::Ready(Err(error)) = &read {
+                    // The client may tell of the failure that follows from this alone.
+                    self.facts.opened_by.note_alert(error);
+                }
+                read
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) fn webhook(number: u32) -> Webhook {
         headers: Vec::new(),
         paused: false,
         allow_networks: Vec::new(),
+        tls: None,
         timeout_ms: 10_000,
         success: SuccessRule::default(),
         schedule: RetrySchedule::default(),

@@ -24,6 +24,8 @@ pub enum OutcomeClass {
     UrlRefused,
     /// Every address of the host is in a refused range.
     AddressRefused,
+    /// The port belongs to another service than HTTP.
+    PortRefused,
     /// The address is one of hookwheel's own listeners.
     OwnListener,
     /// The host name does not exist.
@@ -34,12 +36,22 @@ pub enum OutcomeClass {
     ConnectRefused,
     /// No connection: unreachable, reset while connecting.
     ConnectFailed,
-    /// The certificate is expired or not valid yet.
+    /// The certificate has expired.
     TlsExpired,
+    /// The certificate is not valid yet.
+    TlsNotYetValid,
     /// The certificate is for another name.
     TlsWrongHost,
     /// The certificate's issuer is not known.
     TlsUnknownIssuer,
+    /// There is no version of TLS, or no cipher, that both sides know.
+    TlsIncompatible,
+    /// The receiver wants a client certificate, and the webhook has none.
+    TlsClientCertificateDemanded,
+    /// The receiver does not accept the webhook's client certificate.
+    TlsClientCertificateRefused,
+    /// What answers on this port does not speak TLS.
+    NotTls,
     /// Any other failure of the TLS handshake.
     TlsFailed,
     /// The deadline passed while the name was being resolved.
@@ -64,21 +76,27 @@ pub enum OutcomeClass {
 
 impl OutcomeClass {
     /// Every class, in the order of the metric.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 30] = [
         Self::Success,
         Self::Gone,
         Self::Redirect,
         Self::Status,
         Self::UrlRefused,
         Self::AddressRefused,
+        Self::PortRefused,
         Self::OwnListener,
         Self::DnsNotFound,
         Self::DnsFailed,
         Self::ConnectRefused,
         Self::ConnectFailed,
         Self::TlsExpired,
+        Self::TlsNotYetValid,
         Self::TlsWrongHost,
         Self::TlsUnknownIssuer,
+        Self::TlsIncompatible,
+        Self::TlsClientCertificateDemanded,
+        Self::TlsClientCertificateRefused,
+        Self::NotTls,
         Self::TlsFailed,
         Self::DnsTimeout,
         Self::ConnectTimeout,
@@ -101,14 +119,20 @@ impl OutcomeClass {
             Self::Status => "status",
             Self::UrlRefused => "url_refused",
             Self::AddressRefused => "address_refused",
+            Self::PortRefused => "port_refused",
             Self::OwnListener => "own_listener",
             Self::DnsNotFound => "dns_not_found",
             Self::DnsFailed => "dns_failed",
             Self::ConnectRefused => "connect_refused",
             Self::ConnectFailed => "connect_failed",
             Self::TlsExpired => "tls_expired",
+            Self::TlsNotYetValid => "tls_not_yet_valid",
             Self::TlsWrongHost => "tls_wrong_host",
             Self::TlsUnknownIssuer => "tls_unknown_issuer",
+            Self::TlsIncompatible => "tls_incompatible",
+            Self::TlsClientCertificateDemanded => "tls_client_certificate_demanded",
+            Self::TlsClientCertificateRefused => "tls_client_certificate_refused",
+            Self::NotTls => "not_tls",
             Self::TlsFailed => "tls_failed",
             Self::DnsTimeout => "dns_timeout",
             Self::ConnectTimeout => "connect_timeout",
@@ -128,6 +152,7 @@ impl OutcomeClass {
         match self {
             Self::UrlRefused => Some("url"),
             Self::AddressRefused => Some("special_range"),
+            Self::PortRefused => Some("port"),
             Self::OwnListener => Some("own_listener"),
             _ => None,
         }

@@ -72,6 +72,7 @@ fn keys(generator: &mut SchemaGenerator) -> Map<String, Value> {
         "additionalProperties": false,
     });
     let status = json!({ "anyOf": [{ "type": "integer", "minimum": 200, "maximum": 599 }, { "enum": ["2xx", "3xx", "4xx", "5xx"] }] });
+    let file = |text: &str| json!({ "type": "string", "minLength": 1, "description": format!("{text} A file of the daemon's machine; what is in it is never told.") });
     let event = generator.subschema_for::<Selector>();
     let events = json!({ "type": "array", "items": event, "minItems": 1, "description": "What it wants." });
     [
@@ -84,6 +85,9 @@ fn keys(generator: &mut SchemaGenerator) -> Map<String, Value> {
         ("headers", json!({ "type": "object", "additionalProperties": { "type": "string" }, "maxProperties": limits::HEADERS_MAX, "description": "Sent with every attempt." })),
         ("paused", json!({ "type": "boolean" })),
         ("allow_networks", json!({ "type": "array", "items": { "type": "string" }, "description": "Networks that may be dialled although refused by default." })),
+        ("ca_file", file("Certificates (PEM) of authorities that it trusts besides the system's.")),
+        ("client_certificate_file", file("The certificate (PEM) that it shows to a receiver which asks for one.")),
+        ("client_key_file", file("That one's private key (PEM).")),
         ("timeout", duration("One attempt, from connect to the end of the response.")),
         ("success", json!({ "type": "array", "items": status, "minItems": 1, "description": "Which statuses are success." })),
         ("retry", json!({ "type": "array", "items": step, "description": "When a failed delivery is tried again." })),

@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod event;
 pub mod moment;
 pub mod notice;
+pub mod port;
 pub mod project;
 pub mod publication;
 pub mod report;
@@ -20,6 +21,7 @@ pub mod schedule;
 pub mod secret;
 pub mod selector;
 pub mod submission;
+pub mod tls;
 pub mod token;
 pub mod webhook;
 
@@ -34,12 +36,14 @@ pub use delivery::{DeliveryId, DeliveryKey, DeliveryState, Locator, Next, Sequen
 pub use event::{EventId, FieldsHash, NewEvent};
 pub use moment::Moment;
 pub use notice::{News, Notice};
+pub use port::port_refusal;
 pub use project::Project;
 pub use publication::{Proposal, Settled, Verdict};
 pub use sandbox::SandboxToken;
 pub use schedule::{RetrySchedule, RetryStep};
 pub use secret::Secret;
 pub use selector::Selector;
+pub use tls::TlsIdentity;
 pub use token::{Token, TokenScope};
 pub use webhook::{Origin, Pause, PauseReason, Rate, SuccessRule, Webhook, WebhookId, WebhookNumber, WebhookSpec};
 

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{EventTypeName, Project, RetrySchedule, Secret, Selector};
+use super::{EventTypeName, Project, RetrySchedule, Secret, Selector, TlsIdentity};
 use crate::time::UnixMillis;
 
 /// The operator's name for a webhook: `[a-z0-9-]{1,64}`, unique, never reused for something else.
@@ -146,6 +146,8 @@ pub struct WebhookSpec {
     pub paused: bool,
     /// Networks that may be dialled although their range is refused by default; the general ones included.
     pub allow_networks: Vec<IpNet>,
+    /// Whom its TLS trusts besides the system's roots, and which certificate it shows.
+    pub tls: Option<Arc<TlsIdentity>>,
     /// Milliseconds for one attempt, from connect to the end of the response.
     pub timeout_ms: u64,
     /// What success is.
@@ -165,6 +167,24 @@ pub struct WebhookSpec {
 }
 
 impl WebhookSpec {
+    /// The file of the authorities that it trusts besides the system's.
+    #[must_use]
+    pub fn ca_file(&self) -> Option<String> {
+        Some(self.tls.as_ref()?.authorities.as_ref()?.file.display().to_string())
+    }
+
+    /// The file of its client certificate.
+    #[must_use]
+    pub fn client_certificate_file(&self) -> Option<String> {
+        Some(self.tls.as_ref()?.client.as_ref()?.certificate_file.display().to_string())
+    }
+
+    /// The file of that one's private key.
+    #[must_use]
+    pub fn client_key_file(&self) -> Option<String> {
+        Some(self.tls.as_ref()?.client.as_ref()?.key_file.display().to_string())
+    }
+
     /// The first of its selectors that wants `name`.
     #[must_use]
     pub fn selector_for(&self, name: &EventTypeName) -> Option<&Selector> {

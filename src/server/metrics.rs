@@ -302,6 +302,9 @@ mod tests {
             "# TYPE hookwheel_build_info gauge",
             "# TYPE hookwheel_pending_deliveries gauge",
             "# TYPE hookwheel_attempt_duration_seconds histogram",
+            "hookwheel_egress_blocked_total{reason=\"url\"} 0",
+            "hookwheel_egress_blocked_total{reason=\"special_range\"} 0",
+            "hookwheel_egress_blocked_total{reason=\"port\"} 0",
             "hookwheel_egress_blocked_total{reason=\"own_listener\"} 0",
             "# TYPE process_cpu_seconds_total counter",
         ] {

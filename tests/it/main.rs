@@ -15,9 +15,9 @@ mod flow;
 mod frozen;
 mod full_disk;
 mod history;
-mod hostile_clients;
 #[path = "../hostile/mod.rs"]
 mod hostile;
+mod hostile_clients;
 mod hostile_endpoints;
 mod kills;
 mod lifecycle;

@@ -143,6 +143,7 @@ pub(crate) fn webhook(rng: &mut Rng, number: u64) -> WebhookSpec {
         headers: Vec::new(),
         paused: false,
         allow_networks: Vec::new(),
+        tls: None,
         timeout_ms: 10_000,
         success: SuccessRule::default(),
         schedule: RetrySchedule::default(),

@@ -73,6 +73,15 @@ pub(super) struct Definition {
     /// A network that may be dialled although it is private; may be repeated
     #[arg(long = "allow-network", value_name = "NETWORK")]
     pub(super) allow_networks: Vec<String>,
+    /// Certificates (PEM) of authorities to trust besides the system's; the daemon reads the file
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca_file: Option<PathBuf>,
+    /// The certificate (PEM) to show to a receiver that asks for one; the daemon reads the file
+    #[arg(long, value_name = "FILE")]
+    pub(super) client_certificate_file: Option<PathBuf>,
+    /// That one's private key (PEM); the daemon reads the file
+    #[arg(long, value_name = "FILE")]
+    pub(super) client_key_file: Option<PathBuf>,
     /// The time of one attempt, such as 10s
     #[arg(long, value_name = "TIME")]
     pub(super) timeout: Option<String>,
@@ -102,7 +111,8 @@ pub(super) struct Definition {
 Examples:
   hookwheel webhooks add                             asks for everything
   hookwheel webhooks add --id crm --title CRM --project shop.example.com --url https://crm.example.com/hooks --events email.*,sms.status.delivered
-  hookwheel webhooks add --title Intranet --project shop.example.com --url http://10.1.2.3/ --events * --allow-network 10.1.2.0/24")]
+  hookwheel webhooks add --title Intranet --project shop.example.com --url http://10.1.2.3/ --events * --allow-network 10.1.2.0/24
+  hookwheel webhooks add --title Bank --project shop.example.com --url https://bank.example.com/ --events * --client-certificate-file /etc/hookwheel/bank.pem --client-key-file /etc/hookwheel/bank.key")]
 pub(in crate::cli) struct Add {
     /// Its id, 1 to 64 of a-z 0-9 - [default: made of its title]
     #[arg(long, value_name = "ID", value_parser = WebhookId::parse)]

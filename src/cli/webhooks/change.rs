@@ -170,10 +170,27 @@ fn definition_of(named: &Named) -> Result<Definition, Failure> {
     if named.ordered {
         definition.set("ordered", true);
     }
+    let files = [
+        ("ca_file", &named.ca_file),
+        ("client_certificate_file", &named.client_certificate_file),
+        ("client_key_file", &named.client_key_file),
+    ];
+    for (key, file) in files {
+        if let Some(file) = file {
+            definition.set(key, from_here(file)?);
+        }
+    }
     if let Some(path) = &named.secret_file {
         definition.set("secret", secret(path)?.trim());
     }
     Ok(definition)
+}
+
+/// A path as somebody means it who stands here: the daemon stands elsewhere.
+fn from_here(path: &Path) -> Result<String, Failure> {
+    let failed = |error: io::Error| Failure::Refused(format!("can't tell where {} is: {error}", path.display()));
+    let whole = std::path::absolute(path).map_err(failed)?;
+    whole.into_os_string().into_string().map_err(|path| Failure::Refused(format!("{} is not UTF-8", path.display())))
 }
 
 fn secret(path: &Path) -> Result<Zeroizing<String>, Failure> {
@@ -199,7 +216,8 @@ mod tests {
     #[test]
     fn options_become_the_keys_of_the_file() {
         let line = "hookwheel webhooks add --id crm --title CRM --project shop.example.com --url https://x.example/ --events email.*,sms.status.delivered \
-                    --header X-Tenant=4=2 --allow-network 10.0.0.0/8 --timeout 5s --success 200,2xx --retry 3x100s,1x5m --max-in-flight 3 --rate 50/s --ordered";
+                    --header X-Tenant=4=2 --allow-network 10.0.0.0/8 --timeout 5s --success 200,2xx --retry 3x100s,1x5m --max-in-flight 3 --rate 50/s --ordered \
+                    --ca-file /etc/ca.pem --client-certificate-file /etc/crm.pem --client-key-file /etc/crm.key";
         let Command::Webhooks(Webhooks::Add(add)) = Arguments::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!("another command")
         };
@@ -210,6 +228,9 @@ mod tests {
         url = "https://x.example/"
         events = ["email.*", "sms.status.delivered"]
         allow_networks = ["10.0.0.0/8"]
+        ca_file = "/etc/ca.pem"
+        client_certificate_file = "/etc/crm.pem"
+        client_key_file = "/etc/crm.key"
         headers = { X-Tenant = "4=2" }
         max_in_flight = 3
         ordered = true

@@ -146,6 +146,13 @@ fn settings(settings: &WebhookSettings) -> Vec<(&'static str, Toned)> {
     if !settings.allow_networks.is_empty() {
         facts.push(("may dial", uncoloured(settings.allow_networks.join(", "))));
     }
+    if let Some(file) = &settings.ca_file {
+        facts.push(("trusts", uncoloured(format!("{file}, besides the system's authorities"))));
+    }
+    if let Some(file) = &settings.client_certificate_file {
+        let key = settings.client_key_file.as_deref().unwrap_or_default();
+        facts.push(("shows", uncoloured(format!("{file}, with the key in {key}"))));
+    }
     facts
 }
 
@@ -201,7 +208,7 @@ mod tests {
             "pending": 12, "in_flight": 3, "window": 5, "delivered": 120, "failed_attempts": 1, "dropped": 0, "trouble": null,
             "timeout_ms": 10_000, "success": "200", "attempts_total": 16, "max_in_flight": 10, "rate": "50/s", "ordered": false,
             "retry_intervals_ms": [100_000, 100_000, 100_000, 600_000, 600_000, 3_600_000],
-            "headers": ["x-tenant"], "allow_networks": [], "secret": "whsec_c2VjcmV0"
+            "headers": ["x-tenant"], "allow_networks": [], "client_certificate_file": "/etc/crm.pem", "client_key_file": "/etc/crm.key", "secret": "whsec_c2VjcmV0"
         }))
         .unwrap()
     }
@@ -239,6 +246,7 @@ mod tests {
           attempts     16 in all: the first, then 3 × 100 s, 2 × 600 s, 1 × 3600 s
           at once      10, at most 50/s
           headers      x-tenant
+          shows        /etc/crm.pem, with the key in /etc/crm.key
 
         This secret is shown once, now. Keep it where the receiver checks signatures:
           whsec_c2VjcmV0

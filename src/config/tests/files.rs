@@ -127,3 +127,96 @@ fn relative_paths_begin_beside_the_file() {
     let path = place.write("webhooks.toml", "[server]\ndata_dir = \"data\"\n");
     assert_eq!(Config::load(&path, &place.environment).unwrap().server.data_dir, place.directory.path().join("data"));
 }
+
+/// A certificate that signed itself and its key, both PEM.
+fn identity() -> (String, String) {
+    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(vec!["crm.example.com".to_owned()]).unwrap();
+    (cert.pem(), signing_key.serialize_pem())
+}
+
+const CLIENT: &str = "client_certificate_file = \"crm.pem\"\nclient_key_file = \"crm.key\"";
+
+#[test]
+fn tls_files_are_read_beside_the_file_and_what_changed_in_them_is_another_identity() {
+    let place = Place::new();
+    let ((certificate, key), (authority, _)) = (identity(), identity());
+    place.write("crm.pem", format!("what is before it is not looked at\n{certificate}{authority}"));
+    place.write("crm.key", &key);
+    place.write("certificates/ca.pem", format!("{authority}{certificate}"));
+    let load = || place.load(&format!("ca_file = \"certificates/ca.pem\"\n{CLIENT}")).unwrap().webhooks.remove(0);
+    let first = load();
+    let tls = first.tls.clone().unwrap();
+    assert_eq!((tls.authorities.as_ref().unwrap().certificates.len(), tls.client.as_ref().unwrap().chain.len()), (2, 2));
+    assert_eq!(first.ca_file(), Some(place.directory.path().join("certificates/ca.pem").display().to_string()));
+    assert_eq!(load(), first);
+    let (other, other_key) = identity();
+    place.write("crm.pem", format!("{other_key}{other}"));
+    place.write("crm.key", format!("{other}{other_key}"));
+    let second = load();
+    assert!(second != first && second.tls.unwrap().fingerprint() != tls.fingerprint(), "the files have the same names and other content");
+}
+
+#[test]
+fn many_webhooks_with_the_same_tls_files_share_what_stands_there() {
+    let place = Place::new();
+    place.write("ca.pem", identity().0);
+    let config = place.load(&format!("ca_file = \"ca.pem\"\n{}ca_file = \"ca.pem\"", CRM.replace("crm", "other"))).unwrap();
+    let [one, other] = [0, 1].map(|index| config.webhooks[index].tls.clone().unwrap());
+    assert!(std::sync::Arc::ptr_eq(&one, &other));
+}
+
+#[test]
+fn what_is_wrong_with_a_tls_file_is_said_with_its_name_and_without_a_word_of_it() {
+    let place = Place::new();
+    let ((certificate, key), (other, _)) = (identity(), identity());
+    place.write("crm.pem", &certificate);
+    place.write("other.pem", &other);
+    place.write("crm.key", &key);
+    place.write("empty.pem", "");
+    place.write("text.pem", "hello");
+    place.write("der.pem", [0x30, 0x82, 1, 2]);
+    place.write("cut.pem", &certificate[..100]);
+    place.write("cut.key", &key[..100]);
+    place.write("rubbish.pem", "-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n");
+    place.write("no.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    place.write("no.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    place.write("encrypted.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
+    place.write("large.pem", vec![b'-'; 1_048_577]);
+    let client = |certificate: &str, key: &str| format!("client_certificate_file = \"{certificate}\"\nclient_key_file = \"{key}\"");
+    let cases = [
+        ("ca_file = \"gone.pem\"".to_owned(), "8:11: ca_file: DIR/gone.pem can't be read: No such file"),
+        ("ca_file = \".\"".to_owned(), "8:11: ca_file: DIR/. is not a file"),
+        ("ca_file = 7".to_owned(), "8:11: ca_file: expected a path in quotes"),
+        (
+            "ca_file = \"empty.pem\"".to_owned(),
+            "8:11: ca_file: DIR/empty.pem is not PEM: expected text with a line \"-----BEGIN CERTIFICATE-----\"",
+        ),
+        ("ca_file = \"text.pem\"".to_owned(), "8:11: ca_file: DIR/text.pem is not PEM: expected text"),
+        ("ca_file = \"der.pem\"".to_owned(), "8:11: ca_file: DIR/der.pem is not PEM but DER, it seems; `openssl x509 -inform der"),
+        ("ca_file = \"crm.key\"".to_owned(), "8:11: ca_file: DIR/crm.key has no certificate: expected a part that begins with"),
+        ("ca_file = \"cut.pem\"".to_owned(), "8:11: ca_file: DIR/cut.pem is broken PEM: a part of it has no line that begins with"),
+        ("ca_file = \"rubbish.pem\"".to_owned(), "8:11: ca_file: DIR/rubbish.pem is broken PEM: between the lines"),
+        ("ca_file = \"no.pem\"".to_owned(), "8:11: ca_file: the first certificate of DIR/no.pem is none that could be trusted"),
+        ("ca_file = \"large.pem\"".to_owned(), "8:11: ca_file: DIR/large.pem is larger than 1048576 bytes"),
+        ("client_certificate_file = \"crm.pem\"".to_owned(), "8:27: client_certificate_file: client_key_file is missing"),
+        ("client_key_file = \"crm.key\"".to_owned(), "8:19: client_key_file: client_certificate_file is missing"),
+        (client("crm.pem", "crm.pem"), "9:19: client_key_file: DIR/crm.pem has no private key"),
+        (client("crm.pem", "cut.key"), "9:19: client_key_file: DIR/cut.key is broken PEM"),
+        (client("crm.pem", "no.key"), "9:19: client_key_file: the private key in DIR/no.key can't be used"),
+        (client("crm.pem", "encrypted.key"), "9:19: client_key_file: the private key in DIR/encrypted.key is encrypted with a passphrase"),
+        (
+            client("other.pem", "crm.key"),
+            "9:19: client_key_file: the private key in DIR/crm.key does not belong to the first certificate in DIR/other.pem",
+        ),
+    ];
+    for (lines, expected) in cases {
+        let told = place.load(&lines).unwrap_err();
+        assert!(told.starts_with(&format!("DIR/webhooks.toml:{expected}")), "{lines}: {told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+        let told = told.to_string();
+        assert!(key.lines().skip(1).all(|line| line.starts_with('-') || !told.contains(&line[..16])), "{told}");
+    }
+    let plain = place.write("webhooks.toml", format!("{}{CLIENT}\n", CRM.replace("https:", "http:")));
+    let told = Config::load(&plain, &place.environment).unwrap_err().to_string();
+    assert!(told.contains("client_certificate_file: there is no TLS where the url begins with http:"), "{told}");
+}

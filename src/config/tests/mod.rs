@@ -92,7 +92,7 @@ fn an_empty_file_has_every_default() {
     assert_eq!((limits.max_event_size, limits.max_connections), (65_536, 4096));
     assert_eq!((config.ingest.idempotency_ms, config.orphan_grace_ms), (86_400_000, 86_400_000));
     assert_eq!((config.history.keep_ms, config.history.max_size_bytes), (259_200_000, 10_737_418_240));
-    assert_eq!(config.egress, EgressSettings { allow_networks: Vec::new(), require_https: false });
+    assert_eq!(config.egress, EgressSettings { allow_networks: Vec::new(), allow_ports: Vec::new(), require_https: false });
     assert!(config.webhooks.is_empty() && config.tokens.is_empty());
 
     let crm = good(CRM).webhooks.remove(0);

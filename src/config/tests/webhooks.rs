@@ -101,7 +101,24 @@ fn a_url_is_http_and_holds_nothing_that_is_not_sent() {
     assert!(url("https://").starts_with("url: not a URL: "));
     assert!(url("https://a.example:99999/").starts_with("url: not a URL: "));
     assert!(url("https://a.example:0/").contains("port 0"));
+    assert!(
+        url("https://a.example:25/").contains("port 25 is not dialled") && url("https://a.example:25/").contains("allow_ports in [egress]")
+    );
+    for zone in ["https://[fe80::1%25eth0]/", "https://[fe80::1%eth0]/", "https://[::1%lo]:8443/"] {
+        assert!(url(zone).starts_with("url: not a URL: "), "{zone}");
+    }
     assert!(url(&format!("https://a.example/{}", "x".repeat(2048))).contains("longer than 2048"));
+}
+
+#[test]
+fn ports_of_other_services_are_exceptions_of_the_egress_and_sandboxes_are_on_the_listeners() {
+    let with = |url: &str, egress: &str| format!("{egress}\n{CRM}").replace("https://crm.example.com/hooks/mail", url);
+    assert_eq!(good(&with("https://crm.example.com:25/", "[egress]\nallow_ports = [587, 25]")).egress.allow_ports, [587, 25]);
+    good(&with("http://127.0.0.1:88/sandbox/abcdefghijklmnopqrstuvwxyz234567", ""));
+    for wrong in ["25", "[0]", "[65536]", "[\"smtp\"]"] {
+        let told = mistakes(&with("https://crm.example.com/", &format!("[egress]\nallow_ports = {wrong}")));
+        assert!(told.contains("allow_ports: expected"), "{told}");
+    }
 }
 
 #[test]

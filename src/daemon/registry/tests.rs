@@ -18,7 +18,7 @@ fn config(webhooks: &[(&str, &str)]) -> Config {
 }
 
 fn planned(registry: &Registry, webhooks: &[(&str, &str)], now: UnixMillis) -> Plan {
-    registry.plan(&config(webhooks), now, || Secret::from_bytes(vec![9; 32])).unwrap()
+    registry.plan(&config(webhooks), None, now, || Secret::from_bytes(vec![9; 32])).unwrap()
 }
 
 fn words(plan: &Plan) -> Vec<&str> {
@@ -128,6 +128,45 @@ fn a_definition_that_is_not_possible_any_more_is_told_and_not_in_force() {
         assert!(plan.registry.find(&id("a")).is_none() && plan.registry.alive(&id("a")).is_some());
         assert!(plan.registry.find(&id("b")).is_some());
     }
+}
+
+/// A definition of the admin socket with `ca_file`, and a way to change what stands there.
+fn with_file(directory: &tempfile::TempDir) -> (Registry, impl Fn()) {
+    let file = directory.path().join("ca.pem");
+    let path = file.clone();
+    let write =
+        move || std::fs::write(&path, rcgen::generate_simple_self_signed(vec!["x.example".to_owned()]).unwrap().cert.pem()).unwrap();
+    write();
+    let mut definition = Definition::parse(DEFINITION).unwrap();
+    definition.set("ca_file", file.display().to_string());
+    (with_admin(&definition.to_json()), write)
+}
+
+#[test]
+fn a_reload_takes_what_stands_in_the_files_now() {
+    let directory = tempfile::tempdir().unwrap();
+    let (registry, write) = with_file(&directory);
+    let first = planned(&registry, &[], NOW).registry;
+    assert!(words(&planned(&first, &[], NOW)).is_empty());
+    write();
+    assert_eq!(words(&planned(&first, &[], NOW)), ["changed a: ca_file"]);
+}
+
+#[test]
+fn a_change_of_one_webhook_does_not_take_another_out_of_force_whose_file_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (registry, _) = with_file(&directory);
+    let first = planned(&registry, &[], NOW).registry;
+    drop(directory);
+    let config = config(&[]);
+    let change = |registry: &Registry| registry.plan(&config, Some(&first), NOW, || Secret::from_bytes(vec![9; 32])).unwrap();
+    assert!(change(&first).unusable().is_empty());
+    assert_eq!(change(&first).registry.find(&id("a")).unwrap().spec, first.find(&id("a")).unwrap().spec);
+    assert!(planned(&first, &[], NOW).unusable()[0].contains("ca.pem can't be read"), "a reload reads it, and says so");
+    let mut changed = first.clone();
+    let text = first.definition(WebhookNumber(1)).unwrap().to_json().replace("sms.*", "email.*");
+    changed.set(Setting::Definition { webhook: WebhookNumber(1), text: Some(text) });
+    assert!(change(&changed).unusable()[0].contains("ca.pem can't be read"), "it was changed itself");
 }
 
 #[test]

@@ -243,10 +243,11 @@ pub(super) fn definition(house: &House, id: &WebhookId, with_secret: bool) -> Re
 /// [`Refusal`] when the daemon is ending or its store fails.
 pub(super) async fn apply(house: &House, states: Vec<WebhookState>, settings: Vec<Setting>) -> Result<(), Refusal> {
     let config = house.config();
-    let mut registry = house.registry().clone();
+    let before = house.registry().clone();
+    let mut registry = before.clone();
     states.iter().cloned().for_each(|state| registry.put(state));
     settings.iter().cloned().for_each(|setting| registry.set(setting));
-    let plan = registry.plan(&config, house.0.clock.now(), reload::fresh_secret);
+    let plan = registry.plan(&config, Some(&before), house.0.clock.now(), reload::fresh_secret);
     let plan = plan.map_err(|detail| Refusal::Unavailable { detail })?;
     let facts = states.into_iter().map(Fact::Webhook).chain(settings.into_iter().map(Fact::Setting)).chain(plan.facts());
     house.commit(facts.collect()).await?;

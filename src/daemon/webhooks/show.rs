@@ -129,6 +129,9 @@ fn settings_of(webhook: &Webhook) -> WebhookSettings {
         ordered: spec.ordered,
         headers: spec.headers.iter().map(|(name, _)| name.clone()).collect(),
         allow_networks: spec.allow_networks.iter().map(ToString::to_string).collect(),
+        ca_file: spec.ca_file(),
+        client_certificate_file: spec.client_certificate_file(),
+        client_key_file: spec.client_key_file(),
     }
 }
 

@@ -96,7 +96,7 @@ async fn closing_at_the_idle_limit_charges_nothing_that_was_not_written_before()
 #[tokio::test]
 async fn a_connection_on_which_time_ran_out_is_not_used_again() {
     let identity = Identity::of("localhost");
-    let address = tls_receiver(identity.acceptor(&["h2"], false), |stream, number| async move {
+    let address = tls_receiver(identity.acceptor(&["h2"]), |stream, number| async move {
         let answer = hyper::service::service_fn(move |_: Request<hyper::body::Incoming>| async move {
             if number == 1 {
                 std::future::pending::<()>().await;

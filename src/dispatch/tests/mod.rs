@@ -2,6 +2,8 @@
 
 mod answers;
 mod connections;
+mod egress;
+mod identities;
 mod idle;
 mod names;
 mod receivers;
@@ -28,6 +30,7 @@ fn job_with(url: &str, change: impl FnOnce(&mut WebhookSpec)) -> Job {
         headers: vec![("x-tenant".into(), "42".into())],
         paused: false,
         allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        tls: None,
         timeout_ms: 2000,
         success: SuccessRule::default(),
         schedule: RetrySchedule::default(),

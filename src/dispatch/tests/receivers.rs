@@ -8,12 +8,14 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use crate::model::tls::{Authorities, ClientCertificate};
 
 pub(super) const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
@@ -22,7 +24,15 @@ pub(super) async fn receiver<Script>(script: impl Fn(TcpStream, usize) -> Script
 where
     Script: Future<Output = ()> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    receiver_at("127.0.0.1", script).await
+}
+
+/// The same, at an address of this machine.
+pub(super) async fn receiver_at<Script>(ip: &str, script: impl Fn(TcpStream, usize) -> Script + Send + 'static) -> SocketAddr
+where
+    Script: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind((ip, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         for number in 1.. {
@@ -105,11 +115,32 @@ impl Identity {
         roots
     }
 
-    pub(super) fn acceptor(&self, protocols: &[&str], wants_client_certificate: bool) -> TlsAcceptor {
+    /// What a webhook has that trusts it.
+    pub(super) fn as_authorities(&self) -> Authorities {
+        Authorities { file: "ca.pem".into(), certificates: vec![self.certificate.to_vec()] }
+    }
+
+    /// What a webhook has that shows it.
+    pub(super) fn as_client(&self) -> ClientCertificate {
+        let (certificate_file, key_file) = ("crm.pem".into(), "crm.key".into());
+        ClientCertificate { certificate_file, key_file, chain: vec![self.certificate.to_vec()], key: self.key.clone().into() }
+    }
+
+    pub(super) fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
+        self.acceptor_of(rustls::ALL_VERSIONS, protocols, None)
+    }
+
+    /// `client` is whom it lets in, when it does not let in everybody.
+    pub(super) fn acceptor_of(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+        client: Option<&Self>,
+    ) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
-        let builder = if wants_client_certificate {
-            let roots = Arc::new(self.as_roots());
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).unwrap();
+        let builder = if let Some(client) = client {
+            let roots = Arc::new(client.as_roots());
             builder.with_client_cert_verifier(rustls::server::WebPkiClientVerifier::builder_with_provider(roots, provider).build().unwrap())
         } else {
             builder.with_no_client_auth()
@@ -132,8 +163,10 @@ where
     receiver(move |stream, number| {
         let (acceptor, script) = (acceptor.clone(), script.clone());
         async move {
-            if let Ok(stream) = acceptor.accept(stream).await {
-                script(stream, number).await;
+            match acceptor.accept(stream).into_fallible().await {
+                Ok(stream) => script(stream, number).await,
+                // Closed with something unread, it would be reset, and its last words could be lost.
+                Err((_, mut stream)) => while matches!(stream.read(&mut [0; 4096]).await, Ok(1..)) {},
             }
         }
     })

@@ -23,7 +23,7 @@ fn strangers() -> RootCertStore {
 #[tokio::test]
 async fn http_2_is_spoken_where_the_receiver_can_and_its_connection_is_shared() {
     let identity = Identity::of("localhost");
-    let address = tls_receiver(identity.acceptor(BOTH, false), serve).await;
+    let address = tls_receiver(identity.acceptor(BOTH), serve).await;
     let dispatcher = trusting(identity.as_roots());
     let first = dispatcher.attempt(to("localhost", address)).await;
     assert_eq!((first.class, first.excerpt.as_slice()), (OutcomeClass::Success, b"HTTP/2.0 on connection 1".as_slice()), "{first:?}");
@@ -32,7 +32,7 @@ async fn http_2_is_spoken_where_the_receiver_can_and_its_connection_is_shared() 
     assert_eq!(again.excerpt, b"HTTP/2.0 on connection 1", "{again:?}");
     assert_eq!((again.phases.tls_us, again.remote), (None, Some(address.to_string())));
 
-    let old = tls_receiver(identity.acceptor(&[], false), serve).await;
+    let old = tls_receiver(identity.acceptor(&[]), serve).await;
     let outcome = dispatcher.attempt(to("localhost", old)).await;
     assert_eq!((outcome.class, outcome.excerpt.as_slice()), (OutcomeClass::Success, b"HTTP/1.1 on connection 1".as_slice()));
 }
@@ -48,23 +48,35 @@ async fn every_certificate_that_is_not_trusted_has_its_class() {
     let authority = Identity::with("localhost", |parameters| {
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     });
-    use OutcomeClass::{TlsExpired, TlsFailed, TlsUnknownIssuer, TlsWrongHost};
+    use OutcomeClass::{TlsExpired, TlsFailed, TlsNotYetValid, TlsUnknownIssuer, TlsWrongHost};
     let cases = [
+        (&good, strangers(), "localhost", TlsUnknownIssuer, "name the issuer's certificate in ca_file"),
+        (&good, RootCertStore::empty(), "localhost", TlsUnknownIssuer, "install the package ca-certificates"),
         (
             &good,
-            strangers(),
-            "localhost",
-            TlsUnknownIssuer,
-            "the certificate of localhost is self-signed, or from an issuer that is not trusted here",
+            good.as_roots(),
+            "127.0.0.1",
+            TlsWrongHost,
+            "the certificate is not for 127.0.0.1 but for DnsName(\"localhost\"): correct the url",
         ),
-        (&good, RootCertStore::empty(), "localhost", TlsUnknownIssuer, "install the package ca-certificates"),
-        (&good, good.as_roots(), "127.0.0.1", TlsWrongHost, "the certificate is not for 127.0.0.1"),
-        (&expired, expired.as_roots(), "localhost", TlsExpired, "the certificate of localhost has expired"),
-        (&early, early.as_roots(), "localhost", TlsExpired, "the certificate of localhost is not valid yet"),
+        (
+            &expired,
+            expired.as_roots(),
+            "localhost",
+            TlsExpired,
+            "the certificate of localhost has expired on 2002-01-01: its owner has to renew it",
+        ),
+        (
+            &early,
+            early.as_roots(),
+            "localhost",
+            TlsNotYetValid,
+            "the certificate of localhost is not valid yet before 4000-01-01: its owner",
+        ),
         (&authority, strangers(), "localhost", TlsFailed, "is that of a certificate authority"),
     ];
     for (identity, roots, host, class, words) in cases {
-        let address = tls_receiver(identity.acceptor(BOTH, false), serve).await;
+        let address = tls_receiver(identity.acceptor(BOTH), serve).await;
         let outcome = trusting(roots).attempt(to(host, address)).await;
         assert_eq!(outcome.class, class, "{outcome:?}");
         assert!(outcome.sentence.contains(words), "{outcome:?}");
@@ -80,8 +92,8 @@ async fn a_receiver_that_does_not_speak_tls_is_told_apart_from_one_that_stalls()
         pending::<()>().await;
     });
     let outcome = dispatcher().attempt(to("127.0.0.1", plain.await)).await;
-    let sentence = "127.0.0.1 does not speak TLS on this port";
-    assert_eq!((outcome.class, outcome.sentence.as_str()), (OutcomeClass::TlsFailed, sentence));
+    assert_eq!(outcome.class, OutcomeClass::NotTls, "{outcome:?}");
+    assert!(outcome.sentence.starts_with("what answers at 127.0.0.1 does not speak TLS on this port"), "{outcome:?}");
 
     let hanging_up = receiver(|mut stream, _| async move { drop(stream.read(&mut [0; 1]).await) });
     let outcome = dispatcher().attempt(to("127.0.0.1", hanging_up.await)).await;
@@ -97,15 +109,6 @@ async fn a_receiver_that_does_not_speak_tls_is_told_apart_from_one_that_stalls()
 }
 
 #[tokio::test]
-async fn a_receiver_that_wants_a_client_certificate_is_named_as_such() {
-    let identity = Identity::of("localhost");
-    let address = tls_receiver(identity.acceptor(&[], true), serve).await;
-    let outcome = trusting(identity.as_roots()).attempt(to("localhost", address)).await;
-    assert_eq!(outcome.class, OutcomeClass::TlsFailed, "{outcome:?}");
-    assert!(outcome.sentence.contains("CertificateRequired"), "{outcome:?}");
-}
-
-#[tokio::test]
 async fn a_missing_farewell_matters_only_when_the_response_is_not_whole() {
     let identity = Identity::of("localhost");
     let cases: [(&[u8], OutcomeClass); 3] = [
@@ -114,7 +117,7 @@ async fn a_missing_farewell_matters_only_when_the_response_is_not_whole() {
         (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello", OutcomeClass::ResponseCutShort),
     ];
     for (answer, class) in cases {
-        let address = tls_receiver(identity.acceptor(&[], false), move |mut stream, _| async move {
+        let address = tls_receiver(identity.acceptor(&[]), move |mut stream, _| async move {
             read_request(&mut stream).await;
             stream.write_all(answer).await.unwrap();
             stream.flush().await.unwrap();
@@ -131,7 +134,7 @@ async fn a_missing_farewell_matters_only_when_the_response_is_not_whole() {
 #[tokio::test]
 async fn a_connection_begun_in_the_background_has_an_end_and_does_not_count() {
     let identity = Identity::of("localhost");
-    let acceptor = identity.acceptor(&[], false);
+    let acceptor = identity.acceptor(&[]);
     let (arrived, mut has_arrived) = tokio::sync::mpsc::channel(2);
     // The first connection answers when the second has come; the second never shakes hands.
     let (second_is_here, first_may_answer) = tokio::sync::watch::channel(false);

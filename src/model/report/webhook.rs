@@ -104,6 +104,15 @@ pub struct WebhookSettings {
     pub headers: Vec<String>,
     /// Networks that may be dialled although refused by default.
     pub allow_networks: Vec<String>,
+    /// The file of the authorities that it trusts besides the system's.
+    #[serde(default)]
+    pub ca_file: Option<String>,
+    /// The file of its client certificate.
+    #[serde(default)]
+    pub client_certificate_file: Option<String>,
+    /// The file of that one's private key.
+    #[serde(default)]
+    pub client_key_file: Option<String>,
 }
 
 /// A webhook was removed: `DELETE /v1/webhooks/{id}`.

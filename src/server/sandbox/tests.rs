@@ -94,6 +94,7 @@ fn pointing(id: &str, url: &str, secret: &str) -> Webhook {
         headers: Vec::new(),
         paused: false,
         allow_networks: Vec::new(),
+        tls: None,
         timeout_ms: 1000,
         success: SuccessRule::default(),
         schedule: RetrySchedule::default(),
