@@ -66,7 +66,7 @@ pub(super) struct New {
     /// Ask, with a failure, to be tried again no sooner than this
     #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
     retry_after: Option<u32>,
-    /// Check signatures with this secret [default: that of the webhook that points here]
+    /// Check signatures with this secret (whsec_…), or this public key (whpk_…) [default: that of the webhook that points here]
     #[arg(long, value_name = "WHSEC")]
     secret: Option<String>,
 }

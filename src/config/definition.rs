@@ -7,7 +7,7 @@ use super::environment::Environment;
 use super::mistakes::Report;
 use super::raw::{self, Section};
 use super::{Config, notation, webhook};
-use crate::model::{Definition, Origin, RetrySchedule, SuccessRule, WebhookSpec};
+use crate::model::{Definition, Origin, RetrySchedule, Signing, SuccessRule, WebhookSpec};
 
 /// What names a file or a variable of the daemon's whose content the daemon would tell again: who may use the socket need not be one who may read those.
 const FILE_ONLY: [&str; 2] = ["secret_file", "secret_env"];
@@ -63,6 +63,7 @@ impl Config {
         let own = own.map(|network: &IpNet| Value::from(network.to_string())).collect::<Vec<_>>();
         let default = &self.delivery;
         let differing = [
+            ("signing", spec.signing != Signing::default(), json!(spec.signing)),
             ("paused", spec.paused, json!(true)),
             ("allow_networks", !own.is_empty(), Value::from(own)),
             ("timeout", spec.timeout_ms != default.timeout_ms, json!(notation::duration(spec.timeout_ms))),
@@ -135,6 +136,7 @@ paused = true
         let described = schema["properties"].as_object().unwrap().keys().collect::<Vec<_>>();
         let mut definition = config.definition_of(&config.webhooks[0]);
         definition.set("timeout", "3s");
+        definition.set("signing", "v1");
         let directory = tempfile::tempdir().unwrap();
         let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(vec!["crm.example.com".to_owned()]).unwrap();
         let file = directory.path().join("crm.pem").display().to_string();

@@ -11,7 +11,8 @@ use crate::model::TokenScope;
 use crate::model::report::ConfigValue;
 
 /// What a webhook may have different from the others.
-const OVERRIDES: [&str; 11] = [
+const OVERRIDES: [&str; 12] = [
+    "signing",
     "timeout",
     "success",
     "retry",
@@ -62,6 +63,7 @@ impl Config {
             ("server", "data_dir", json!(server.data_dir.display().to_string())),
             ("server", "tls_certificate_file", json!(server.tls.as_ref().map(|tls| tls.certificate_file.display().to_string()))),
             ("server", "tls_key_file", json!(server.tls.as_ref().map(|tls| tls.key_file.display().to_string()))),
+            ("server", "key_file", json!(server.key_file.as_ref().map(|path| path.display().to_string()))),
             ("delivery", "timeout", json!(notation::duration(delivery.timeout_ms))),
             ("delivery", "success", success(&delivery.success)),
             ("delivery", "retry", retry(&delivery.schedule)),
@@ -94,7 +96,10 @@ impl Config {
                 let Some(written) = section.get(key) else { continue };
                 // What is written and the same as the default still comes from here.
                 let default = self.general().into_iter().find(|(section, name, _)| *section == "delivery" && *name == key);
-                let value = definition.get(key).cloned().or(default.map(|(_, _, value)| value)).unwrap_or(json!(spec.paused));
+                let value = definition.get(key).cloned().or(default.map(|(_, _, value)| value)).unwrap_or(match key {
+                    "signing" => json!(spec.signing),
+                    _ => json!(spec.paused),
+                });
                 let source = report.place(written.span().start);
                 values.push(ConfigValue { section: format!("webhook {id}"), key: key.to_owned(), value, source });
             }

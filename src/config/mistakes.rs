@@ -201,13 +201,21 @@ fn printable(character: char) -> char {
     if character.is_control() { '\u{fffd}' } else { character }
 }
 
-/// The message with whatever looks like a signing key left out, in whichever key of the file it was written.
+/// How keys and tokens begin.
+const SECRET_PREFIXES: [&str; 3] = ["whsec_", "whsk_", "hwt_"];
+
+/// The message with whatever looks like a key or a token left out, in whichever key of the file it was written.
 fn without_secrets(message: &str) -> String {
-    let mut parts = message.split("whsec_");
+    SECRET_PREFIXES.into_iter().fold(message.to_owned(), |message, prefix| without(&message, prefix))
+}
+
+fn without(message: &str, prefix: &str) -> String {
+    let mut parts = message.split(prefix);
     let mut clean = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let rest = part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '_' | '-'));
-        clean.push_str(if rest.len() < part.len() { "whsec_…" } else { "whsec_" });
+        clean.push_str(prefix);
+        clean.push_str(if rest.len() < part.len() { "…" } else { "" });
         clean.push_str(rest);
     }
     clean
@@ -251,6 +259,7 @@ mod tests {
     #[test]
     fn what_looks_like_a_secret_is_never_repeated() {
         assert_eq!(without_secrets("found \"whsec_MfKQ9r8G+/==\", twice whsec_x"), "found \"whsec_…\", twice whsec_…");
+        assert_eq!(without_secrets("whsk_MfKQ+, then hwt_00ff"), "whsk_…, then hwt_…");
         assert_eq!(without_secrets("begins with \"whsec_\""), "begins with \"whsec_\"");
     }
 

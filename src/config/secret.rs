@@ -1,6 +1,6 @@
 //! The key of a webhook, in the file, in a file of its own or in a variable. It never makes one, and never repeats one in a message.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -9,7 +9,7 @@ use super::mistakes::Report;
 use super::outside;
 use super::raw::Section;
 use crate::limits::SECRET_FILE_SIZE_MAX;
-use crate::model::Secret;
+use crate::model::{SealingKey, Secret, Signing};
 
 const KEYS: [&str; 3] = ["secret", "secret_file", "secret_env"];
 
@@ -42,12 +42,39 @@ pub(super) fn secret(
     secret
 }
 
+/// How the requests of a webhook are signed: its own secret says it, and otherwise `signing`.
+pub(super) fn signing(section: &mut Section<'_>, secret: Option<&Secret>, report: &mut Report<'_>) -> Signing {
+    const SIGNING: &str = "\"v1\" or \"v1a\"";
+    let own = secret.map(Secret::signing);
+    let said = section.parsed("signing", SIGNING, report, |text| {
+        let said = Signing::parse(text)?;
+        match own {
+            Some(own) if own != said => {
+                Err(format!("the secret of this webhook is one of {own}; leave this out, or name the other kind of secret"))
+            }
+            _ => Ok(said),
+        }
+    });
+    own.or(said).unwrap_or_default()
+}
+
 fn from_file(text: &str, config_directory: &Path, environment: &Environment) -> Result<Secret, String> {
     let path = outside::place(text, config_directory, environment)?;
     let content = outside::content(&path, SECRET_FILE_SIZE_MAX, "secret")?;
     let in_file = |sentence: &str| format!("in {}: {sentence}", path.display());
-    let text = std::str::from_utf8(&content).map_err(|_| in_file("this is not text; a secret begins with \"whsec_\""))?;
+    let text = std::str::from_utf8(&content).map_err(|_| in_file("this is not text; a secret begins with \"whsec_\" or \"whsk_\""))?;
     Secret::parse(text).map_err(|sentence| in_file(&sentence))
+}
+
+/// The keys that stored secrets are sealed with, one on each line: the first seals, all open.
+pub(super) fn sealing_keys(text: &str, config_directory: &Path, environment: &Environment) -> Result<(PathBuf, Vec<SealingKey>), String> {
+    let path = outside::place(text, config_directory, environment)?;
+    let content = outside::content(&path, SECRET_FILE_SIZE_MAX, "secret")?;
+    let content = std::str::from_utf8(&content).map_err(|_| format!("{} is not text", path.display()))?;
+    let lines = content.lines().filter(|line| !line.trim().is_empty());
+    let keys = lines.map(SealingKey::parse).collect::<Result<Vec<_>, _>>();
+    let keys = keys.map_err(|sentence| format!("in {}: {sentence}", path.display()))?;
+    if keys.is_empty() { Err(format!("{} is empty", path.display())) } else { Ok((path, keys)) }
 }
 
 fn from_variable(name: &str, environment: &Environment) -> Result<Secret, String> {

@@ -10,7 +10,9 @@ use super::identity::TlsIdentity;
 use super::mistakes::Report;
 use super::notation::{self, DURATION, PATH, SIZE};
 use super::raw::{self, Section};
+use super::secret;
 use crate::limits;
+use crate::model::SealingKey;
 
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8700);
 const LISTEN: &str = "an address and a port in quotes, such as \"127.0.0.1:8700\"";
@@ -29,6 +31,10 @@ pub struct ServerSettings {
     pub data_dir: PathBuf,
     /// With what the listener speaks TLS. Left out, it speaks none.
     pub tls: Option<TlsIdentity>,
+    /// The file with the keys below.
+    pub key_file: Option<PathBuf>,
+    /// What stored secrets are sealed with: the first seals, all open. None: they are stored in the clear.
+    pub sealing_keys: Vec<SealingKey>,
 }
 
 impl ServerSettings {
@@ -54,9 +60,13 @@ impl ServerSettings {
         let admin_socket = section.parsed("admin_socket", PATH, report, |text| socket_path(text, config_directory));
         let data_dir = section.parsed("data_dir", PATH, report, |text| notation::path(text, config_directory));
         let tls = TlsIdentity::read(&mut section, config_directory, environment, report);
+        let keys = section.parsed("key_file", PATH, report, |text| secret::sealing_keys(text, config_directory, environment));
+        let (key_file, sealing_keys) = keys.unzip();
         section.finish(&[], report);
         Self {
             tls,
+            key_file,
+            sealing_keys: sealing_keys.unwrap_or_default(),
             listen: listen.unwrap_or(LISTEN_DEFAULT),
             admin_socket: admin_socket.unwrap_or_else(|| default_socket(environment)),
             data_dir: data_dir.unwrap_or_else(|| default_data_dir(environment)),

@@ -76,6 +76,7 @@ fn webhook(mut section: Section<'_>, around: &Surroundings<'_>, seen: &mut Seen,
     let url = section.parsed("url", URL, report, |text| url(text, around.egress));
     let selectors = selectors(&mut section, around.catalog, project.as_ref(), report);
     let secret = secret::secret(&mut section, around.config_directory, around.environment, report);
+    let signing = secret::signing(&mut section, secret.as_ref(), report);
     let headers = headers(&mut section, report);
     let paused = section.flag("paused", report);
     let allow_networks = allow_networks(&mut section, &around.egress.allow_networks, report);
@@ -89,6 +90,7 @@ fn webhook(mut section: Section<'_>, around: &Surroundings<'_>, seen: &mut Seen,
         url: url?,
         selectors: selectors?,
         secret,
+        signing,
         headers,
         paused: paused.unwrap_or(false),
         allow_networks,

@@ -14,6 +14,7 @@ use super::lists::Lists;
 use super::operations::Jobs;
 use super::registry::Registry;
 use super::top;
+use super::vault;
 use super::webhooks;
 use super::wheelhouse::{Inbox, Message};
 use crate::config::{Config, Environment};
@@ -154,6 +155,7 @@ impl House {
         if self.0.space.status().is_reserve_used_up {
             return Err(self.without_room());
         }
+        let facts = vault::seal(&self.0.started_with.server.sealing_keys, facts).map_err(|detail| Refusal::Unavailable { detail })?;
         let (done, waits) = oneshot::channel();
         self.operate(|permit| Message::Operate { facts, done, permit }, waits).await
     }

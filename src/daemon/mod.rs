@@ -19,6 +19,7 @@ mod deliveries;
 mod house;
 mod last_good;
 mod lists;
+mod no_dumps;
 pub mod offline;
 mod open_files;
 mod operations;
@@ -33,6 +34,7 @@ mod systemd;
 mod teller;
 mod top;
 mod upkeep;
+mod vault;
 mod watchdog;
 mod webhooks;
 mod wheelhouse;
@@ -100,6 +102,7 @@ struct Running {
 /// # Errors
 /// [`DaemonError`].
 pub fn run(config: &Path, socket: Option<&Path>, last_good: bool) -> Result<(), DaemonError> {
+    no_dumps::forbid();
     let (events, happened) = sync_channel(16);
     watch_signals(events.clone())?;
     let running = startup::open(config, socket, last_good, &events)?;

@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::model::{Definition, Origin, Pause, PauseReason, Secret, TlsIdentity, Webhook, WebhookId, WebhookNumber, WebhookSpec};
+use crate::limits;
+use crate::model::{
+    Definition, KeptSecret, Origin, Pause, PauseReason, Secret, Signing, TlsIdentity, Webhook, WebhookId, WebhookNumber, WebhookSpec,
+};
 use crate::store::fact::{Fact, WebhookState};
 use crate::store::setting::{IssuedToken, RetiredSecret, Setting};
 use crate::time::UnixMillis;
@@ -218,8 +221,8 @@ impl Registry {
         Some(state)
     }
 
-    /// What becomes of this registry under `config`. `make_secret` gives a fresh key. `in_force` is the registry before a change under the same configuration: a webhook of the
-    /// admin socket whose definition it has goes on as it is there, and no file that it names is read again.
+    /// What becomes of this registry under `config`. `make_secret` gives a fresh key of a kind. `in_force` is the registry before a change under the same configuration: a webhook
+    /// of the admin socket whose definition it has goes on as it is there, and no file that it names is read again.
     ///
     /// # Errors
     /// Those of `make_secret`.
@@ -228,7 +231,7 @@ impl Registry {
         config: &Config,
         in_force: Option<&Self>,
         now: UnixMillis,
-        mut make_secret: impl FnMut() -> Result<Secret, E>,
+        mut make_secret: impl FnMut(Signing) -> Result<Secret, E>,
     ) -> Result<Plan, E> {
         let registry = Self { in_force: BTreeMap::new(), unusable: BTreeMap::new(), ..self.clone() };
         let mut plan = Plan { registry, states: BTreeMap::new(), settings: Vec::new(), changes: Vec::new() };
@@ -239,10 +242,10 @@ impl Registry {
                 Some(state) => plan.restored(state, spec),
                 None => plan.added(spec),
             };
-            let state = plan.with_secret(state, spec, &mut make_secret)?;
+            let state = plan.with_secret(state, spec, now, &mut make_secret)?;
             plan.take(self, &state, spec, now);
         }
-        plan.take_those_of_admin(self, config, in_force, now);
+        plan.take_those_of_admin(self, config, in_force, now, &mut make_secret)?;
         plan.orphan_the_rest(now);
         Ok(plan)
     }
@@ -311,36 +314,60 @@ impl Plan {
         state
     }
 
+    /// The state with a secret of the kind that the webhook signs with. One of the other kind signs, too, for as long as one that was rotated.
     fn with_secret<E>(
         &mut self,
         mut state: WebhookState,
         spec: &WebhookSpec,
-        make_secret: &mut impl FnMut() -> Result<Secret, E>,
+        now: UnixMillis,
+        make_secret: &mut impl FnMut(Signing) -> Result<Secret, E>,
     ) -> Result<WebhookState, E> {
-        if spec.secret.is_none() && state.generated_secret.is_none() {
-            state.generated_secret = Some(make_secret()?);
-            state.secret_shown = false;
-            self.change(state.clone());
+        if spec.secret.is_some() || state.secret().is_some_and(|secret| secret.signing() == spec.signing) {
+            return Ok(state);
+        }
+        let old = state.generated_secret.replace(KeptSecret::Open(make_secret(spec.signing)?));
+        state.secret_shown = false;
+        self.change(state.clone());
+        if let Some(secret) = old {
+            let until = now.plus_ms(limits::ROTATION_GRACE_DEFAULT_MS);
+            self.changes.push((
+                Some(state.number),
+                format!("a new secret for {}: it signs with {}; the old one signs, too, until {until}", spec.id, spec.signing),
+            ));
+            let setting = Setting::RetiredSecret { webhook: state.number, secret: Some(RetiredSecret { secret, until }) };
+            self.registry.set(setting.clone());
+            self.settings.push(setting);
         }
         Ok(state)
     }
 
-    fn take_those_of_admin(&mut self, before: &Registry, config: &Config, in_force: Option<&Registry>, now: UnixMillis) {
+    fn take_those_of_admin<E>(
+        &mut self,
+        before: &Registry,
+        config: &Config,
+        in_force: Option<&Registry>,
+        now: UnixMillis,
+        make_secret: &mut impl FnMut(Signing) -> Result<Secret, E>,
+    ) -> Result<(), E> {
         let theirs = |state: &&WebhookState| state.origin == Origin::Admin && state.removed.is_none();
         for state in self.registry.states.values().filter(theirs).cloned().collect::<Vec<_>>() {
             let definition = self.registry.definitions.get(&state.number).cloned().unwrap_or_default();
             let unchanged = in_force.and_then(|registry| registry.unchanged(state.number, &definition));
             match unchanged.map_or_else(|| config.webhook(&definition), Ok) {
-                Ok(spec) => self.take(before, &state, &spec, now),
+                Ok(spec) => {
+                    let state = self.with_secret(state, &spec, now, make_secret)?;
+                    self.take(before, &state, &spec, now);
+                }
                 Err(mistakes) => drop(self.registry.unusable.insert(state.number, mistakes.join("; "))),
             }
         }
+        Ok(())
     }
 
     fn take(&mut self, before: &Registry, state: &WebhookState, spec: &WebhookSpec, now: UnixMillis) {
-        let mut secrets = spec.secret.iter().chain(&state.generated_secret).take(1).cloned().collect::<Vec<_>>();
+        let mut secrets = spec.secret.iter().chain(state.secret()).take(1).cloned().collect::<Vec<_>>();
         let retired = self.registry.retired.get(&state.number).filter(|retired| spec.secret.is_none() && retired.until > now);
-        secrets.extend(retired.map(|retired| retired.secret.clone()));
+        secrets.extend(retired.and_then(|retired| retired.secret.open().cloned()));
         let webhook = Webhook { number: state.number, spec: spec.clone(), secrets };
         if let Some(old) = before.in_force.get(&state.number)
             && let Some(differences) = differences(&old.spec, spec)
@@ -391,6 +418,7 @@ fn differences(old: &WebhookSpec, new: &WebhookSpec) -> Option<String> {
         ("rate", rate(old), rate(new)),
         ("ordered", old.ordered.to_string(), new.ordered.to_string()),
         ("paused", old.paused.to_string(), new.paused.to_string()),
+        ("signing", old.signing.to_string(), new.signing.to_string()),
     ];
     let mut words = texts
         .into_iter()

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, PoisonError};
 
+use zeroize::Zeroizing;
+
 use super::house::House;
 use super::last_good;
 use super::registry::{Plan, Registry};
@@ -11,7 +13,7 @@ use crate::config::Config;
 use crate::dispatch::DispatchSettings;
 use crate::engine::{Configuration, Input};
 use crate::model::report::{LastReload, ReloadReport};
-use crate::model::{Secret, Token};
+use crate::model::{Secret, Signing, Token};
 use crate::server::hallway::{DoorSettings, Refusal};
 use crate::server::tls::Tls;
 use crate::store::fact::{Fact, WebhookState};
@@ -130,6 +132,7 @@ fn settings_changes(old: &Config, new: &Config, started: &Config) -> Vec<String>
         ("[server] data_dir", started.server.data_dir != new.server.data_dir),
         // To speak TLS or not is settled for a listener; with which certificate is not.
         ("[server] tls_certificate_file", started.server.tls.is_some() != new.server.tls.is_some()),
+        ("[server] key_file", started.server.sealing_keys != new.server.sealing_keys),
         ("[limits] max_connections", started.limits.max_connections != new.limits.max_connections),
     ];
     changes
@@ -190,14 +193,17 @@ pub(super) fn dispatch_settings(config: &Config, listen: std::net::SocketAddr, t
     }
 }
 
-/// A fresh key of 32 random bytes.
+/// A fresh key, of 32 random bytes.
 ///
 /// # Errors
 /// A sentence when the system gives none.
-pub(super) fn fresh_secret() -> Result<Secret, String> {
-    let mut key = vec![0; 32];
+pub(super) fn fresh_secret(signing: Signing) -> Result<Secret, String> {
+    let mut key = Zeroizing::new(vec![0; 32]);
     aws_lc_rs::rand::fill(&mut key).map_err(|_| "the system gives no random bytes for a secret".to_owned())?;
-    Secret::from_bytes(key)
+    match signing {
+        Signing::V1 => Secret::from_bytes(std::mem::take(&mut *key)),
+        Signing::V1a => Secret::from_key_pair(&key),
+    }
 }
 
 /// Ends the grace of webhooks that have been gone from the file for too long: from here on they are removed for good and their deliveries are cancelled.

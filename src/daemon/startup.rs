@@ -24,7 +24,7 @@ use super::registry::{Plan, Registry};
 use super::sockets::Sockets;
 use super::watchdog::Watchdog;
 use super::wheelhouse::{Inbox, Message, Wheelhouse};
-use super::{DaemonError, Event, Running, reload, retention, systemd, teller, upkeep, webhooks, write_pause};
+use super::{DaemonError, Event, Running, reload, retention, systemd, teller, upkeep, vault, webhooks, write_pause};
 use crate::config::{Config, Environment, Mistakes};
 use crate::dispatch::Dispatcher;
 use crate::engine::pending::Entry;
@@ -265,14 +265,21 @@ fn open_sandboxes(config: &Config, listen: SocketAddr, speaks_tls: bool, registr
 
 /// Brings the webhooks that the store knows together with those that the configuration names, durably.
 fn register(store: &mut Store, config: &Config, clock: &ScheduleClock) -> Result<Registry, DaemonError> {
-    let known = Registry::new(std::mem::take(&mut store.webhooks), std::mem::take(&mut store.settings));
+    let (mut states, mut settings) = (std::mem::take(&mut store.webhooks), std::mem::take(&mut store.settings));
+    let keys = &config.server.sealing_keys;
+    let mut facts = vault::open(keys, &mut states, &mut settings).map_err(DaemonError::Failed)?;
+    if !facts.is_empty() {
+        tracing::info!(secrets = facts.len(), "stored secrets are sealed with the key in key_file from here on");
+    }
+    let known = Registry::new(states, settings);
     let mut plan = known.plan(config, None, clock.now(), reload::fresh_secret).map_err(DaemonError::Failed)?;
     plan.registry.configured_at(clock.now());
     // A start does not fail by it: everything else is delivered, and what is pending for these waits.
     for sentence in plan.unusable() {
         tracing::error!("{sentence}. It takes nothing and its deliveries wait; `hookwheel webhooks edit` mends it");
     }
-    let facts = plan.facts();
+    facts.extend(plan.facts());
+    let facts = vault::seal(keys, facts).map_err(DaemonError::Failed)?;
     let Plan { registry, changes, .. } = plan;
     for chunk in facts.chunks(limits::BULK_SLICE_KEYS) {
         let places = store.journal.append(chunk).map_err(DaemonError::failed)?;

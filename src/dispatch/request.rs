@@ -1,11 +1,12 @@
 //! The request that a receiver gets: headers and signature. It is pure: it never reads a clock and never sends.
 //!
-//! The signature is `v1` of Standard Webhooks 1.0.0: HMAC-SHA256 over `id.timestamp.body`, in base64, with one value for each key in force.
+//! The signature is that of Standard Webhooks 1.0.0 over `id.timestamp.body`, in base64, with one value for each key in force: `v1` is HMAC-SHA256, `v1a` ed25519.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
+use aws_lc_rs::signature::Ed25519KeyPair;
 use data_encoding::BASE64;
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -13,7 +14,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT
 use hyper::{Method, Request, Uri};
 
 use super::Job;
-use crate::model::Secret;
+use crate::model::{Secret, Signing};
 
 const USER_AGENT_VALUE: &str = concat!("hookwheel/", env!("CARGO_PKG_VERSION"));
 
@@ -57,18 +58,34 @@ pub fn build(job: &Job) -> Result<Request<Full<Bytes>>, String> {
     Ok(request)
 }
 
-/// The value of `webhook-signature`: `v1,<base64>` for each key, separated by spaces.
+/// The value of `webhook-signature`: `v1,<base64>` or `v1a,<base64>` for each key, separated by spaces.
 #[must_use]
 pub fn signature(secrets: &[Secret], id: &str, timestamp: u64, body: &[u8]) -> String {
+    let head = format!("{id}.{timestamp}.");
     let mut text = String::new();
     for secret in secrets {
-        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret.expose_bytes()));
-        context.update(format!("{id}.{timestamp}.").as_bytes());
-        context.update(body);
-        let separator = if text.is_empty() { "" } else { " " };
-        write!(text, "{separator}v1,{}", BASE64.encode(context.sign().as_ref())).expect("writing to a String succeeds");
+        let (version, separator) = (secret.signing(), if text.is_empty() { "" } else { " " });
+        let signed = match version {
+            Signing::V1 => BASE64.encode(hmac_of(secret, head.as_bytes(), body).as_ref()),
+            Signing::V1a => BASE64.encode(&ed25519_of(secret, head.as_bytes(), body)),
+        };
+        write!(text, "{separator}{version},{signed}").expect("writing to a String succeeds");
     }
     text
+}
+
+fn hmac_of(secret: &Secret, head: &[u8], body: &[u8]) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret.expose_bytes()));
+    context.update(head);
+    context.update(body);
+    context.sign()
+}
+
+fn ed25519_of(secret: &Secret, head: &[u8], body: &[u8]) -> Vec<u8> {
+    let seed = secret.expose_bytes().first_chunk::<32>().expect("a v1a key begins with a seed of 32 bytes");
+    let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("any 32 bytes are a seed");
+    // ed25519 goes over a message twice, so it has to be in one piece.
+    pair.sign(&[head, body].concat()).as_ref().to_vec()
 }
 
 #[cfg(test)]
@@ -82,7 +99,14 @@ mod tests {
         let sign = |secrets: &[Secret]| signature(secrets, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(sign(std::slice::from_ref(&secret)), expected);
         let other = Secret::from_bytes(vec![1; 24]).unwrap();
-        let both = sign(&[other, secret]);
+        let both = sign(&[other, secret.clone()]);
         assert!(both.starts_with("v1,") && both.ends_with(&format!(" {expected}")), "{both}");
+        let pair = Secret::parse("whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==").unwrap();
+        let asymmetric = "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==";
+        assert_eq!(sign(std::slice::from_ref(&pair)), asymmetric);
+        assert_eq!(sign(&[pair, secret]), format!("{asymmetric} {expected}"), "of both kinds while one follows the other");
+        // From the public Go library, whose keys are seeds.
+        let seed = Secret::parse("whsk_VEVTVFNJR05JTkdLRVlET05PVFVTRVRISVNGT1JBTlk=").unwrap();
+        assert_eq!(sign(&[seed]), "v1a,tQ9V2XOqn7jL/DQenEFpqIugdBVtiMmER5mhSkXBNwM0mkATuDe6KYYUuxqtaiHeYGb7KaaBRdM5WqyeFiL8Ag==");
     }
 }

@@ -1,6 +1,8 @@
 //! Values for the engine's tests. It never leaves them.
 
-use crate::model::{Origin, Project, RetrySchedule, Secret, Selector, SuccessRule, Webhook, WebhookId, WebhookNumber, WebhookSpec};
+use crate::model::{
+    Origin, Project, RetrySchedule, Secret, Selector, Signing, SuccessRule, Webhook, WebhookId, WebhookNumber, WebhookSpec,
+};
 
 /// A webhook of `shop.example.com` that wants everything.
 pub(crate) fn webhook(number: u32) -> Webhook {
@@ -11,6 +13,7 @@ pub(crate) fn webhook(number: u32) -> Webhook {
         url: "https://receiver.example.com/".parse().unwrap(),
         selectors: vec![Selector::parse("*").unwrap()],
         secret: None,
+        signing: Signing::V1,
         headers: Vec::new(),
         paused: false,
         allow_networks: Vec::new(),

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{EventTypeName, Project, RetrySchedule, Secret, Selector, TlsIdentity};
+use super::{EventTypeName, Project, RetrySchedule, Secret, Selector, Signing, TlsIdentity};
 use crate::time::UnixMillis;
 
 /// The operator's name for a webhook: `[a-z0-9-]{1,64}`, unique, never reused for something else.
@@ -140,6 +140,8 @@ pub struct WebhookSpec {
     pub selectors: Vec<Selector>,
     /// Its key, when its owner chose one.
     pub secret: Option<Secret>,
+    /// How its requests are signed: as its own key does, or else the kind of the one that hookwheel makes.
+    pub signing: Signing,
     /// Headers sent with every attempt; checked names (lower case) and values, none that hookwheel sets itself.
     pub headers: Vec<(String, String)>,
     /// Paused by its owner.

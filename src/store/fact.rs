@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::setting::Setting;
 use crate::model::blacklist::{Cause, Entry};
 use crate::model::{
-    Address, Attempt, DeliveryKey, EventId, EventTypeName, FieldsHash, Locator, Origin, Pause, Project, Secret, Sequence, WebhookId,
-    WebhookNumber,
+    Address, Attempt, DeliveryKey, EventId, EventTypeName, FieldsHash, KeptSecret, Locator, Origin, Pause, Project, Secret, Sequence,
+    WebhookId, WebhookNumber,
 };
 use crate::time::UnixMillis;
 
@@ -131,14 +131,22 @@ pub struct WebhookState {
     pub id: WebhookId,
     /// Where it comes from.
     pub origin: Origin,
-    /// The secret that hookwheel made for it.
-    pub generated_secret: Option<Secret>,
-    /// Whether that secret was shown to somebody.
+    /// The secret that hookwheel made for it, or was given through the admin socket; how it is written down says [`KeptSecret`].
+    pub generated_secret: Option<KeptSecret>,
+    /// Whether that secret was shown to somebody; of `v1a` nothing is ever shown but the public key.
     pub secret_shown: bool,
     /// Why it sends nothing, apart from its definition.
     pub pauses: Vec<Pause>,
     /// Set when it was removed for good: whatever is pending for it is being cancelled.
     pub removed: Option<UnixMillis>,
+}
+
+impl WebhookState {
+    /// Its secret, where it is not sealed.
+    #[must_use]
+    pub fn secret(&self) -> Option<&Secret> {
+        self.generated_secret.as_ref().and_then(KeptSecret::open)
+    }
 }
 
 /// Deliveries that ended `cancelled`; at most [`crate::limits::BULK_SLICE_KEYS`] a fact.

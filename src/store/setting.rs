@@ -5,7 +5,7 @@
 //!
 //! Each setting has a subject, and the newest fact about a subject holds; one that sets nothing takes the subject away. So folding one twice changes nothing.
 
-use crate::model::{Pause, Secret, TokenScope, WebhookNumber};
+use crate::model::{KeptSecret, Pause, TokenScope, WebhookNumber};
 use crate::time::UnixMillis;
 
 /// Something that is set, or taken away.
@@ -40,7 +40,7 @@ pub enum Setting {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetiredSecret {
     /// The secret.
-    pub secret: Secret,
+    pub secret: KeptSecret,
     /// It signs until then.
     pub until: UnixMillis,
 }

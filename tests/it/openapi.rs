@@ -9,48 +9,17 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::thread;
 
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, House, event, until, webhook};
+use crate::python::{self, said};
 
-const REQUIREMENTS: &str = include_str!("../api/requirements.txt");
 /// Examples that are made up for each operation, beside those that go to the bounds.
 const EXAMPLES: &str = "50";
 const SEED: &str = "1";
-
-/// The Python environment with the fuzzer in it; made when there is none, or one of other versions.
-fn fuzzer() -> PathBuf {
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("openapi-fuzzer");
-    let stamp = place.join("requirements.txt");
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == REQUIREMENTS) {
-        return place;
-    }
-    if !make_environment(&place) {
-        let install = ["install", "--yes", "--quiet", "python3", "python3-venv"];
-        let _ = Command::new("apt-get").args(install).env("DEBIAN_FRONTEND", "noninteractive").output();
-        assert!(
-            make_environment(&place),
-            "the fuzzer of the API needs Python 3.10 or newer with venv: `apt-get install python3 python3-venv`"
-        );
-    }
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/requirements.txt");
-    let pip = Command::new(place.join("bin/python")).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements).output();
-    let pip = pip.unwrap();
-    assert!(pip.status.success(), "the fuzzer of the API can't be installed; pip needs PyPI or a mirror of it:\n{}", said(&pip));
-    fs::write(&stamp, REQUIREMENTS).unwrap();
-    place
-}
-
-fn make_environment(place: &Path) -> bool {
-    Command::new("python3").args(["-m", "venv", "--clear"]).arg(place).output().is_ok_and(|output| output.status.success())
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
 
 /// A port at which the admin socket answers, since hardly any HTTP client can speak to a Unix socket.
 fn relay(socket: PathBuf) -> SocketAddr {
@@ -80,7 +49,7 @@ fn pass_on(near: &TcpStream, far: &UnixStream) {
 
 /// Holds what answers at `address` against `document`.
 fn fuzz(house: &House, name: &str, address: SocketAddr, document: &Value) {
-    let place = fuzzer();
+    let place = python::environment("openapi-fuzzer", "tests/api/requirements.txt");
     let file = house.path(&format!("{name}.json"));
     fs::write(&file, document.to_string()).unwrap();
     let of = |variable: &str, default: &str| std::env::var(variable).unwrap_or_else(|_| default.to_owned());

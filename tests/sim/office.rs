@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hookwheel::engine::Configuration;
-use hookwheel::model::{Catalog, Origin, Pause, PauseReason, Secret, Webhook, WebhookId, WebhookNumber, WebhookSpec};
+use hookwheel::model::{Catalog, KeptSecret, Origin, Pause, PauseReason, Secret, Webhook, WebhookId, WebhookNumber, WebhookSpec};
 use hookwheel::store::fact::{Fact, WebhookState};
 use hookwheel::time::UnixMillis;
 
@@ -30,7 +30,7 @@ impl Office {
                 number,
                 id,
                 origin: Origin::File,
-                generated_secret: Some(secret),
+                generated_secret: Some(KeptSecret::Open(secret)),
                 secret_shown: false,
                 pauses: Vec::new(),
                 removed: None,
@@ -89,7 +89,7 @@ impl Office {
     pub(crate) fn configuration(&self, plan: &Plan) -> Configuration {
         let webhook = |state: &WebhookState| {
             let spec = self.definitions.get(&state.id)?.clone();
-            let webhook = Webhook { number: state.number, spec, secrets: state.generated_secret.iter().cloned().collect() };
+            let webhook = Webhook { number: state.number, spec, secrets: state.secret().cloned().into_iter().collect() };
             Some((Arc::new(webhook), self.is_paused(state.number)))
         };
         Configuration {

@@ -1,7 +1,7 @@
 //! What operators set: definitions, secrets on their way out, tokens, the pause of all sending. Only the last has to do with what is sent.
 
 use hookwheel::engine::Input;
-use hookwheel::model::{Pause, PauseReason, Secret, TokenScope, WebhookNumber};
+use hookwheel::model::{KeptSecret, Pause, PauseReason, Secret, TokenScope, WebhookNumber};
 use hookwheel::store::fact::Fact;
 use hookwheel::store::setting::{IssuedToken, RetiredSecret, Setting};
 
@@ -25,7 +25,10 @@ impl World {
             }
             3 | 4 => {
                 let secret = Secret::from_bytes(vec![u8::try_from(self.rng.below(256)).expect("a byte"); 32]).expect("32 bytes are enough");
-                Setting::RetiredSecret { webhook, secret: is_set.then_some(RetiredSecret { secret, until: now.plus_ms(HOUR) }) }
+                Setting::RetiredSecret {
+                    webhook,
+                    secret: is_set.then_some(RetiredSecret { secret: KeptSecret::Open(secret), until: now.plus_ms(HOUR) }),
+                }
             }
             _ => {
                 let scope = if self.rng.one_in(2) { TokenScope::AllProjects } else { TokenScope::Projects(vec![project(&mut self.rng)]) };

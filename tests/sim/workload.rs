@@ -140,6 +140,7 @@ pub(crate) fn webhook(rng: &mut Rng, number: u64) -> WebhookSpec {
         url: "https://receiver.example.com/hook".parse().expect("it is a URL"),
         selectors,
         secret: None,
+        signing: hookwheel::model::Signing::V1,
         headers: Vec::new(),
         paused: false,
         allow_networks: Vec::new(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::cli::sandbox::milliseconds;
-use crate::model::{EventTypeName, WebhookId};
+use crate::model::{EventTypeName, Signing, WebhookId};
 
 /// What can be done with webhooks.
 #[derive(Debug, Subcommand)]
@@ -35,6 +35,8 @@ pub(in crate::cli) enum Webhooks {
     #[command(after_help = "Examples:\n  hookwheel webhooks test crm\n  hookwheel webhooks test crm --type email.status.bounced")]
     Test(Test),
     /// Give a webhook a new secret; the old one signs, too, for a while
+    ///
+    /// The new one is of the same kind; `hookwheel webhooks edit ID --signing v1a` changes the kind, with a day in which both sign.
     #[command(
         after_help = "Examples:\n  hookwheel webhooks rotate-secret crm\n  hookwheel webhooks rotate-secret crm --grace 0s    the old one is known to others"
     )]
@@ -100,7 +102,10 @@ pub(super) struct Definition {
     /// One after the other, first accepted first
     #[arg(long)]
     pub(super) ordered: bool,
-    /// The file with its secret (whsec_…), - for standard input [default: hookwheel makes one]
+    /// How its requests are signed: v1 (HMAC-SHA256, a secret that both sides have) or v1a (ed25519, the receiver gets a public key) [default: v1]
+    #[arg(long, value_name = "KIND", value_parser = Signing::parse)]
+    pub(super) signing: Option<Signing>,
+    /// The file with its secret (whsec_…, or whsk_… for v1a), - for standard input [default: hookwheel makes one]
     #[arg(long, value_name = "FILE")]
     pub(super) secret_file: Option<PathBuf>,
 }
@@ -129,7 +134,8 @@ pub(in crate::cli) struct Add {
 #[command(after_help = "\
 Examples:
   hookwheel webhooks edit crm --url https://crm.example.com/new
-  hookwheel webhooks edit crm --events email.* --unset rate")]
+  hookwheel webhooks edit crm --events email.* --unset rate
+  hookwheel webhooks edit crm --signing v1a          a new key; the old secret signs, too, for a day")]
 pub(in crate::cli) struct Edit {
     #[command(flatten)]
     pub(super) webhook: WebhookArgument,

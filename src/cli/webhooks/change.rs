@@ -90,12 +90,18 @@ pub(super) fn rotate_secret(arguments: &RotateSecret, daemon: &Client, output: &
 }
 
 fn render_rotated(rotated: &SecretRotated, screen: &Screen) -> String {
-    let warning = screen.paint(Tone::Waiting, "The new secret is shown once, now. Keep it where the receiver checks signatures:");
     let old = match rotated.old_secret_until {
         Some(until) => format!("the old one signs, too, until {until}"),
         None => "the old one signs no more".to_owned(),
     };
-    format!("{} has a new secret; {old}\n\n{warning}\n  {}\n", rotated.id, screen.paint(Tone::Plain, &rotated.secret))
+    let (warning, key) = match (&rotated.public_key, &rotated.secret) {
+        (Some(key), _) => ("The receiver checks signatures with this public key from now on:", key.as_str()),
+        (None, secret) => {
+            ("The new secret is shown once, now. Keep it where the receiver checks signatures:", secret.as_deref().unwrap_or_default())
+        }
+    };
+    let warning = screen.paint(Tone::Waiting, warning);
+    format!("{} has a new secret; {old}\n\n{warning}\n  {}\n", rotated.id, screen.paint(Tone::Plain, key))
 }
 
 /// `webhooks export`
@@ -166,6 +172,9 @@ fn definition_of(named: &Named) -> Result<Definition, Failure> {
     }
     if let Some(max_in_flight) = named.max_in_flight {
         definition.set("max_in_flight", max_in_flight);
+    }
+    if let Some(signing) = named.signing {
+        definition.set("signing", signing.as_str());
     }
     if named.ordered {
         definition.set("ordered", true);
@@ -258,12 +267,19 @@ mod tests {
     #[test]
     fn a_new_secret_is_shown_with_what_becomes_of_the_old_one() {
         let id = WebhookId::parse("crm").unwrap();
-        let rotated = SecretRotated { id, secret: "whsec_c2VjcmV0".into(), old_secret_until: Some(PIPE.now) };
+        let rotated = SecretRotated { id, secret: Some("whsec_c2VjcmV0".into()), public_key: None, old_secret_until: Some(PIPE.now) };
         insta::assert_snapshot!(render_rotated(&rotated, &PIPE), @"
         crm has a new secret; the old one signs, too, until 2026-11-23T10:00:00.000Z
 
         The new secret is shown once, now. Keep it where the receiver checks signatures:
           whsec_c2VjcmV0
+        ");
+        let rotated = SecretRotated { secret: None, public_key: Some("whpk_cHVibGlj".into()), old_secret_until: None, ..rotated };
+        insta::assert_snapshot!(render_rotated(&rotated, &PIPE), @"
+        crm has a new secret; the old one signs no more
+
+        The receiver checks signatures with this public key from now on:
+          whpk_cHVibGlj
         ");
     }
 }

@@ -13,7 +13,7 @@ use super::screen::{Screen, Tone, Toned, uncoloured};
 use super::text::{counted, measured, relative};
 use crate::limits::COMMAND_PAGE_MAX;
 use crate::model::report::{WebhookDetail, WebhookPage, WebhookSettings, WebhookSummary};
-use crate::model::{Origin, Pause, PauseReason, WebhookId};
+use crate::model::{Origin, Pause, PauseReason, Signing, WebhookId};
 
 /// Carries out one of the commands.
 pub(super) fn webhooks(command: &Webhooks, daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
@@ -116,6 +116,9 @@ fn render_detail(webhook: &WebhookDetail, screen: &Screen) -> String {
         ),
     ];
     facts.extend(webhook.settings.iter().flat_map(settings));
+    if let Some(key) = &webhook.public_key {
+        facts.push(("public key", uncoloured(key.as_str())));
+    }
     if let Some(until) = webhook.old_secret_until {
         facts.push(("secret", uncoloured(format!("being rotated: the old one signs, too, until {until}"))));
     }
@@ -140,6 +143,9 @@ fn settings(settings: &WebhookSettings) -> Vec<(&'static str, Toned)> {
         ("attempts", uncoloured(schedule(settings))),
         ("at once", uncoloured(lane_limits(settings))),
     ];
+    if settings.signing == Signing::V1a {
+        facts.push(("signing", uncoloured("v1a (ed25519): the receiver needs the public key and no secret")));
+    }
     if !settings.headers.is_empty() {
         facts.push(("headers", uncoloured(settings.headers.join(", "))));
     }

@@ -51,6 +51,29 @@ fn a_secret_is_in_the_file_beside_it_or_in_a_variable() {
 }
 
 #[test]
+fn the_keys_that_seal_are_in_a_file_of_their_own_or_a_credential_and_are_never_repeated() {
+    const KEY: &str = "a2V5IHRoYXQgc2VhbHMsIGV4YWN0bHkgMzIgYnl0ZXM=";
+    let mut place = Place::new();
+    place.environment.credentials_directory = Some(place.directory.path().join("credentials").into());
+    place.write("credentials/hookwheel-key", format!("{KEY}\n\n{KEY}\n"));
+    place.write("wrong", format!("{KEY}x"));
+    place.write("empty", "\n");
+    let load = |name: &str| place.load(&format!("[server]\nkey_file = {name:?}"));
+    let config = load("hookwheel-key").unwrap();
+    assert_eq!(
+        (config.server.sealing_keys.len(), config.server.key_file),
+        (2, Some(place.directory.path().join("credentials/hookwheel-key")))
+    );
+    assert!(!format!("{:?}", load("hookwheel-key").unwrap()).contains(&KEY[..8]));
+    for (name, words) in
+        [("wrong", "in DIR/wrong: expected base64 of 32 random bytes"), ("empty", "is empty"), ("missing", "can't be read")]
+    {
+        let said = load(name).unwrap_err();
+        assert!(said.contains("key_file: ") && said.contains(words) && !said.contains(&KEY[..8]), "{said}");
+    }
+}
+
+#[test]
 fn a_plain_name_that_is_not_beside_the_file_is_a_credential() {
     let mut place = Place::new();
     place.environment.credentials_directory = Some(place.directory.path().join("credentials").into());

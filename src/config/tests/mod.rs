@@ -125,7 +125,7 @@ project = 5
 events = "*"
 "#;
     let expected = r#"webhooks.toml:2:10: listen: expected an address and a port in quotes, such as "127.0.0.1:8700", found "127.0.0.1"
-webhooks.toml:3:1: unknown key "port" in [server]; there are: admin_socket, data_dir, listen, tls_certificate_file, tls_key_file
+webhooks.toml:3:1: unknown key "port" in [server]; there are: admin_socket, data_dir, key_file, listen, tls_certificate_file, tls_key_file
 webhooks.toml:6:1: unknown key "timeuot" in [delivery]; did you mean "timeout"?
 webhooks.toml:7:23: attempts: expected a whole number from 1 to 200, found 0
 webhooks.toml:7:43: a step of retry has no "every"

@@ -1,7 +1,7 @@
 //! `[[webhook]]` and `[delivery]`: what they take and what they refuse.
 
 use super::*;
-use crate::model::{Rate, RetryStep, WebhookSpec};
+use crate::model::{Rate, RetryStep, Signing, WebhookSpec};
 
 /// The webhook that `CRM` with these lines is, behind these sections.
 #[track_caller]
@@ -130,8 +130,20 @@ fn require_https_refuses_http() {
 #[test]
 fn headers_are_http_and_none_of_those_that_hookwheel_sets() {
     let header = |name: &str, value: &str| refused(&format!("headers = {{ {name:?} = {value:?} }}"));
-    for taken in ["Host", "content-length", "Content-Type", "User-Agent", "Connection", "TE", "Transfer-Encoding", "Upgrade", "Webhook-Id"]
-    {
+    let hop_by_hop =
+        ["Connection", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade"];
+    let own = [
+        "Host",
+        "content-length",
+        "Content-Type",
+        "Content-Encoding",
+        "Expect",
+        "HTTP2-Settings",
+        "User-Agent",
+        "Webhook-Id",
+        "webhook-anything",
+    ];
+    for taken in hop_by_hop.into_iter().chain(own) {
         assert!(header(taken, "x").contains("can't be set here"), "{taken}");
     }
     assert!(header("hookwheel-attempt", "1").contains("can't be set here"));
@@ -149,6 +161,19 @@ fn headers_are_http_and_none_of_those_that_hookwheel_sets() {
     let many = (0..33).map(|number| format!("x{number} = \"1\"")).collect::<Vec<_>>().join(", ");
     assert!(refused(&format!("headers = {{ {many} }}")).contains("33 of them; at most 32"));
     assert_eq!(webhook("", "headers.x-empty = \"\"").headers, [("x-empty".to_owned(), String::new())]);
+}
+
+#[test]
+fn how_a_webhook_signs_is_said_by_its_secret_or_else_by_signing() {
+    const PAIR: &str = "secret = \"whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==\"";
+    assert_eq!(
+        [webhook("", ""), webhook("", "signing = \"v1a\""), webhook("", PAIR)].map(|spec| spec.signing),
+        [Signing::V1, Signing::V1a, Signing::V1a]
+    );
+    assert_eq!(webhook("", &format!("{PAIR}\nsigning = \"v1a\"")).signing, Signing::V1a);
+    assert!(refused(&format!("{PAIR}\nsigning = \"v1\"")).contains("the secret of this webhook is one of v1a"));
+    assert!(refused("signing = \"v2\"").contains("expected \"v1\" (HMAC-SHA256) or \"v1a\" (ed25519)"));
+    assert!(refused("secret = \"whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=\"").contains("a public key"));
 }
 
 #[test]

@@ -17,8 +17,15 @@ fn config(webhooks: &[(&str, &str)]) -> Config {
     Config::parse(Path::new("webhooks.toml"), &text, &Environment::default()).unwrap()
 }
 
+fn make_secret(signing: Signing) -> Result<Secret, String> {
+    match signing {
+        Signing::V1 => Secret::from_bytes(vec![9; 32]),
+        Signing::V1a => Secret::from_key_pair(&[9; 32]),
+    }
+}
+
 fn planned(registry: &Registry, webhooks: &[(&str, &str)], now: UnixMillis) -> Plan {
-    registry.plan(&config(webhooks), None, now, || Secret::from_bytes(vec![9; 32])).unwrap()
+    registry.plan(&config(webhooks), None, now, make_secret).unwrap()
 }
 
 fn words(plan: &Plan) -> Vec<&str> {
@@ -88,7 +95,7 @@ fn with_admin(text: &str) -> Registry {
         number: WebhookNumber(1),
         id: id("a"),
         origin: Origin::Admin,
-        generated_secret: Secret::from_bytes(vec![8; 32]).ok(),
+        generated_secret: Secret::from_bytes(vec![8; 32]).ok().map(KeptSecret::Open),
         secret_shown: true,
         pauses: Vec::new(),
         removed: None,
@@ -159,7 +166,7 @@ fn a_change_of_one_webhook_does_not_take_another_out_of_force_whose_file_is_gone
     let first = planned(&registry, &[], NOW).registry;
     drop(directory);
     let config = config(&[]);
-    let change = |registry: &Registry| registry.plan(&config, Some(&first), NOW, || Secret::from_bytes(vec![9; 32])).unwrap();
+    let change = |registry: &Registry| registry.plan(&config, Some(&first), NOW, make_secret).unwrap();
     assert!(change(&first).unusable().is_empty());
     assert_eq!(change(&first).registry.find(&id("a")).unwrap().spec, first.find(&id("a")).unwrap().spec);
     assert!(planned(&first, &[], NOW).unusable()[0].contains("ca.pem can't be read"), "a reload reads it, and says so");
@@ -170,12 +177,34 @@ fn a_change_of_one_webhook_does_not_take_another_out_of_force_whose_file_is_gone
 }
 
 #[test]
+fn another_kind_of_signing_makes_a_new_secret_and_both_sign_for_a_day() {
+    let first = planned(&Registry::default(), &[("a", "")], NOW);
+    let plan = planned(&first.registry, &[("a", "signing = \"v1a\"")], NOW);
+    let kinds = |registry: &Registry| registry.find(&id("a")).unwrap().secrets.iter().map(Secret::signing).collect::<Vec<_>>();
+    assert_eq!(kinds(&plan.registry), [Signing::V1a, Signing::V1]);
+    let until = NOW.plus_ms(86_400_000);
+    assert_eq!(plan.registry.old_secret_until(WebhookNumber(1)), Some(until));
+    assert_eq!(
+        words(&plan),
+        [
+            format!("a new secret for a: it signs with v1a; the old one signs, too, until {until}"),
+            "changed a: signing from v1 to v1a".into()
+        ]
+    );
+    assert_eq!(plan.facts().len(), 2, "the state and the old secret");
+    assert!(planned(&plan.registry, &[("a", "signing = \"v1a\"")], NOW).changes.is_empty(), "it stays what it is");
+    let own = "secret = \"whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==\"";
+    let plan = planned(&plan.registry, &[("a", own)], NOW);
+    assert_eq!(kinds(&plan.registry), [Signing::V1a], "a secret of one's own says itself what it is, and signs alone");
+}
+
+#[test]
 fn an_old_secret_signs_behind_the_new_one_until_its_time_is_over() {
     let mut registry = with_admin(DEFINITION);
     let secret = Secret::from_bytes(vec![7; 32]).unwrap();
     registry.set(Setting::RetiredSecret {
         webhook: WebhookNumber(1),
-        secret: Some(RetiredSecret { secret: secret.clone(), until: NOW.plus_ms(9) }),
+        secret: Some(RetiredSecret { secret: KeptSecret::Open(secret.clone()), until: NOW.plus_ms(9) }),
     });
     let secrets = |now| planned(&registry, &[], now).registry.find(&id("a")).unwrap().secrets.clone();
     assert_eq!(secrets(NOW), [Secret::from_bytes(vec![8; 32]).unwrap(), secret]);

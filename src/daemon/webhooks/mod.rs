@@ -13,7 +13,7 @@ use super::wheelhouse::Message;
 use crate::engine::Input;
 use crate::limits;
 use crate::model::report::{RotateRequest, SecretRotated, WebhookDetail, WebhookRemoved, WebhookSummary};
-use crate::model::{Definition, Origin, Pause, PauseReason, Secret, WebhookId, WebhookSpec};
+use crate::model::{Definition, KeptSecret, Origin, Pause, PauseReason, Secret, Signing, WebhookId, WebhookSpec};
 use crate::server::hallway::Refusal;
 use crate::store::fact::{Fact, WebhookState};
 use crate::store::setting::{RetiredSecret, Setting};
@@ -43,14 +43,14 @@ pub(super) async fn add(house: &House, mut definition: Definition, by: &str) -> 
     refuse_taken(house, &wanted.spec)?;
     let (is_own, secret) = match wanted.secret {
         Some(secret) => (true, secret),
-        None => (false, fresh_secret()?),
+        None => (false, fresh_secret(wanted.spec.signing)?),
     };
     let paused = wanted.paused == Some(true);
     let state = WebhookState {
         number: house.registry().next_number(),
         id: id.clone(),
         origin: Origin::Admin,
-        generated_secret: Some(secret.clone()),
+        generated_secret: Some(KeptSecret::Open(secret.clone())),
         secret_shown: true,
         pauses: paused.then(|| by_hand(by)).into_iter().collect(),
         removed: None,
@@ -59,7 +59,7 @@ pub(super) async fn add(house: &House, mut definition: Definition, by: &str) -> 
     apply(house, vec![state], vec![setting]).await?;
     drop(guard);
     tracing::info!(webhook = %id, by, paused, "added");
-    let shown = (!is_own).then(|| secret.expose_text().to_string());
+    let shown = (!is_own).then(|| shown_once(&secret)).flatten();
     Ok(WebhookDetail { secret: shown, warnings: wanted.warnings, ..detail(house, id).await? })
 }
 
@@ -74,7 +74,11 @@ pub(super) async fn edit(house: &House, id: WebhookId, patch: Definition, replac
         let detail = format!("the id of a webhook can't be changed, for {id} is what its history goes by; add another webhook instead");
         return Err(Refusal::Invalid { detail });
     }
-    let base = if replaces { Definition::default() } else { old.clone() };
+    let mut base = if replaces { Definition::default() } else { old.clone() };
+    if patch.get("secret").is_some_and(|secret| !secret.is_null()) {
+        // It says itself how it signs.
+        base.take("signing");
+    }
     let mut definition = base.patched(&patch);
     definition.set("id", id.as_str());
     let wanted = judge(house, definition).await?;
@@ -87,7 +91,7 @@ pub(super) async fn edit(house: &House, id: WebhookId, patch: Definition, replac
     }
     let (number, has_paused) = (state.number, !state.pauses.is_empty());
     let replaces_secret = wanted.secret.is_some();
-    state.generated_secret = wanted.secret.or(state.generated_secret);
+    state.generated_secret = wanted.secret.map(KeptSecret::Open).or(state.generated_secret);
     match wanted.paused {
         Some(true) if !has_paused => state.pauses.push(by_hand(by)),
         Some(false) => state.pauses.clear(),
@@ -156,15 +160,27 @@ pub(super) async fn rotate_secret(house: &House, id: WebhookId, request: RotateR
         let detail = format!("{id} has its secret in {}; change it there and reload", place_of(&webhook.spec));
         return Err(Refusal::Conflict { detail });
     }
-    let secret = fresh_secret()?;
+    let signing = signing_of(house, &state);
+    let secret = fresh_secret(signing)?;
     let until = house.0.clock.now().plus_ms(grace_ms);
     let retired = state.generated_secret.clone().filter(|_| grace_ms > 0).map(|secret| RetiredSecret { secret, until });
     let old_secret_until = retired.as_ref().map(|retired| retired.until);
     let setting = Setting::RetiredSecret { webhook: state.number, secret: retired };
-    let state = WebhookState { generated_secret: Some(secret.clone()), secret_shown: true, ..state };
+    let state = WebhookState { generated_secret: Some(KeptSecret::Open(secret.clone())), secret_shown: true, ..state };
     apply(house, vec![state], vec![setting]).await?;
     tracing::info!(webhook = %id, by, grace_ms, "its secret was replaced");
-    Ok(SecretRotated { id, secret: secret.expose_text().to_string(), old_secret_until })
+    Ok(SecretRotated { id, secret: shown_once(&secret), public_key: secret.public_key(), old_secret_until })
+}
+
+/// How a webhook signs; one that is not in force goes on as it did.
+fn signing_of(house: &House, state: &WebhookState) -> Signing {
+    let in_force = house.registry().find(&state.id).map(|webhook| webhook.spec.signing);
+    in_force.or_else(|| state.secret().map(Secret::signing)).unwrap_or_default()
+}
+
+/// A new secret as it is shown, once. Of a `v1a` key the receiver needs the public half alone.
+fn shown_once(secret: &Secret) -> Option<String> {
+    (secret.signing() == Signing::V1).then(|| secret.expose_text().to_string())
 }
 
 /// Ends the grace of secrets that have signed beside their successor for long enough.
@@ -223,7 +239,7 @@ pub(super) fn definition(house: &House, id: &WebhookId, with_secret: bool) -> Re
             return Err(Refusal::Conflict { detail });
         }
     };
-    match &state.generated_secret {
+    match state.secret() {
         _ if !with_secret => {
             definition.take("secret");
             if let Some(serde_json::Value::Object(mut headers)) = definition.take("headers") {
@@ -260,6 +276,17 @@ async fn judge(house: &House, mut definition: Definition) -> Result<Wanted, Refu
     let invalid = |detail| Refusal::Invalid { detail };
     let secret = definition.take_text("secret").map_err(invalid)?;
     let secret = secret.map(|text| Secret::parse(&text)).transpose().map_err(|sentence| invalid(format!("secret: {sentence}")))?;
+    if let Some(own) = secret.as_ref().map(Secret::signing) {
+        match definition.text("signing") {
+            Some(said) if said != own.as_str() => {
+                let detail =
+                    format!("signing: the secret of this webhook is one of {own}; leave this out, or name the other kind of secret");
+                return Err(invalid(detail));
+            }
+            None if own != Signing::default() => definition.set("signing", own.as_str()),
+            _ => {}
+        }
+    }
     let paused = definition.take_flag("paused").map_err(invalid)?;
     let definition = definition.patched(&Definition::default());
     let bytes = definition.to_json().len();
@@ -386,8 +413,8 @@ fn place_of(spec: &WebhookSpec) -> String {
     spec.place.clone().unwrap_or_else(|| "its definition".into())
 }
 
-fn fresh_secret() -> Result<Secret, Refusal> {
-    reload::fresh_secret().map_err(|detail| Refusal::Unavailable { detail })
+fn fresh_secret(signing: Signing) -> Result<Secret, Refusal> {
+    reload::fresh_secret(signing).map_err(|detail| Refusal::Unavailable { detail })
 }
 
 /// A webhook that is in force.

@@ -8,7 +8,7 @@ use crate::daemon::house::House;
 use crate::engine::lanes::Lane;
 use crate::engine::tally::Tally;
 use crate::model::report::{WebhookDetail, WebhookPage, WebhookQuery, WebhookSettings, WebhookSummary};
-use crate::model::{Origin, Webhook, WebhookId, WebhookNumber};
+use crate::model::{Origin, Secret, Signing, Webhook, WebhookId, WebhookNumber};
 use crate::server::hallway::Refusal;
 use crate::store::fact::WebhookState;
 
@@ -100,26 +100,30 @@ pub(in crate::daemon) async fn detail(house: &House, id: WebhookId) -> Result<We
     let report = house.ask(move |engine, _, _| engine.lanes().get(number).map(LaneReport::of)).await?.unwrap_or_default();
     let Some(webhook) = house.registry().find(&id).cloned() else {
         let summary = of_state(house, &state, report);
-        return Ok(WebhookDetail { summary, settings: None, secret: None, old_secret_until: None, warnings: Vec::new() });
+        return Ok(WebhookDetail { summary, settings: None, secret: None, public_key: None, old_secret_until: None, warnings: Vec::new() });
     };
     let guard = house.0.changes.lock().await;
-    let unseen = house.registry().state(number).filter(|state| webhook.spec.secret.is_none() && !state.secret_shown).cloned();
+    // Of a v1a key the receiver needs the public half alone, and so nobody is shown the other.
+    let is_shown = webhook.spec.secret.is_none() && webhook.spec.signing == Signing::V1;
+    let unseen = house.registry().state(number).filter(|state| is_shown && !state.secret_shown).cloned();
     let mut secret = None;
     if let Some(mut state) = unseen {
-        secret = state.generated_secret.as_ref().map(|secret| secret.expose_text().to_string());
+        secret = state.secret().map(|secret| secret.expose_text().to_string());
         state.secret_shown = true;
         house.change_state(state).await?;
     }
     drop(guard);
     let old_secret_until = house.registry().old_secret_until(number);
     let (summary, settings) = (of_webhook(house, &webhook, report), Some(settings_of(&webhook)));
-    Ok(WebhookDetail { summary, settings, secret, old_secret_until, warnings: Vec::new() })
+    let public_key = webhook.secrets.first().and_then(Secret::public_key);
+    Ok(WebhookDetail { summary, settings, secret, public_key, old_secret_until, warnings: Vec::new() })
 }
 
 fn settings_of(webhook: &Webhook) -> WebhookSettings {
     let spec = &webhook.spec;
     let attempts_total = spec.schedule.attempts_total();
     WebhookSettings {
+        signing: spec.signing,
         timeout_ms: spec.timeout_ms,
         success: spec.success.to_string(),
         attempts_total,

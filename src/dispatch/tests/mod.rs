@@ -10,7 +10,7 @@ mod receivers;
 mod tls;
 
 use super::*;
-use crate::model::{Origin, Project, RetrySchedule, Secret, Selector, SuccessRule, WebhookId, WebhookNumber};
+use crate::model::{Origin, Project, RetrySchedule, Secret, Selector, Signing, SuccessRule, WebhookId, WebhookNumber};
 
 const BODY: &[u8] = br#"{"type":"email.status.bounced"}"#;
 
@@ -27,6 +27,7 @@ fn job_with(url: &str, change: impl FnOnce(&mut WebhookSpec)) -> Job {
         url: url.parse().unwrap(),
         selectors: vec![Selector::parse("*").unwrap()],
         secret: None,
+        signing: Signing::V1,
         headers: vec![("x-tenant".into(), "42".into())],
         paused: false,
         allow_networks: vec!["127.0.0.0/8".parse().unwrap()],

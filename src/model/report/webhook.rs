@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::ROTATION_GRACE_MAX_MS;
-use crate::model::{EventTypeName, Origin, OutcomeClass, Pause, PhaseTimes, WebhookId};
+use crate::model::{EventTypeName, Origin, OutcomeClass, Pause, PhaseTimes, Signing, WebhookId};
 use crate::time::UnixMillis;
 
 /// A webhook in a list: `GET /v1/webhooks`.
@@ -73,8 +73,11 @@ pub struct WebhookDetail {
     /// How its deliveries are made; none of a webhook that is not in force, such as one that is gone from the file.
     #[serde(flatten)]
     pub settings: Option<WebhookSettings>,
-    /// The secret that hookwheel made, the first time that it is asked for.
+    /// The secret that hookwheel made, the first time that it is asked for; never one of `v1a`.
     pub secret: Option<String>,
+    /// What the receiver of a webhook that signs with `v1a` checks with, `whpk_…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
     /// While its secret is being rotated: the old one signs, too, until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_secret_until: Option<UnixMillis>,
@@ -86,6 +89,9 @@ pub struct WebhookDetail {
 /// How a webhook's deliveries are made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WebhookSettings {
+    /// How its requests are signed.
+    #[serde(default)]
+    pub signing: Signing,
     /// Milliseconds for one attempt.
     pub timeout_ms: u64,
     /// What success is, such as `200, 2xx`.
@@ -129,8 +135,11 @@ pub struct WebhookRemoved {
 pub struct SecretRotated {
     /// Which.
     pub id: WebhookId,
-    /// The new secret, shown once.
-    pub secret: String,
+    /// The new secret, shown once; none of `v1a`, whose receiver needs the public key.
+    pub secret: Option<String>,
+    /// Of `v1a`: what the receiver checks with from now on, `whpk_…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
     /// The old one signs, too, until then; none when it signs no more.
     pub old_secret_until: Option<UnixMillis>,
 }

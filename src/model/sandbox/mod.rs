@@ -94,8 +94,8 @@ pub struct NewSandbox {
     /// How it answers.
     #[serde(deserialize_with = "super::object")]
     pub behaviour: Behaviour,
-    /// The key that signatures are checked with, `whsec_…`; none: that of the webhook that points here.
-    #[schemars(regex(pattern = "^whsec_[A-Za-z0-9+/]{32,86}={0,2}$"))]
+    /// What signatures are checked with: the secret (`whsec_…`) or, of `v1a`, the public key (`whpk_…`); none: that of the webhook that points here.
+    #[schemars(regex(pattern = "^(whsec_[A-Za-z0-9+/]{32,86}={0,2}|whpk_[A-Za-z0-9+/]{43}=)$"))]
     pub secret: Option<String>,
 }
 
@@ -186,7 +186,7 @@ const fn is_zero(count: &u32) -> bool {
 pub enum SignatureReason {
     /// It fits.
     Valid,
-    /// It was made with another secret, or of another body.
+    /// It was made with another key, or of another body, or is not of the kind that is expected.
     WrongSecret,
     /// It fits, but was made too long ago.
     TimestampTooOld,

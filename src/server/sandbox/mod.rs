@@ -35,7 +35,7 @@ use crate::limits;
 use crate::model::sandbox::{
     Behaviour, KeptBody, NewSandbox, ReceivedPage, ReceivedRequest, SandboxAnswer, SandboxSummary, SignatureReason, SignatureVerdict,
 };
-use crate::model::{SandboxToken, Secret, Webhook, WebhookId};
+use crate::model::{CheckingKey, SandboxToken, Webhook, WebhookId};
 use crate::time::{UnixMillis, wall_now};
 
 /// Every sandbox of a daemon. Clones are the same.
@@ -63,13 +63,13 @@ struct Shared {
 /// A webhook that points at a sandbox.
 struct Pointing {
     webhook: WebhookId,
-    secrets: Vec<Secret>,
+    keys: Vec<CheckingKey>,
 }
 
 struct Sandbox {
     token: SandboxToken,
     behaviour: Behaviour,
-    secret: Option<Secret>,
+    key: Option<CheckingKey>,
     log: Mutex<Log>,
     /// The number of the newest request; the largest number when the sandbox was removed.
     last: watch::Sender<u64>,
@@ -133,7 +133,7 @@ impl Sandboxes {
         let mut pointing = HashMap::<_, Vec<_>>::new();
         for webhook in webhooks {
             if let Some((token, _)) = SandboxToken::of_path(webhook.spec.url.path()) {
-                let one = Pointing { webhook: webhook.spec.id.clone(), secrets: webhook.secrets.clone() };
+                let one = Pointing { webhook: webhook.spec.id.clone(), keys: webhook.secrets.iter().map(CheckingKey::from).collect() };
                 pointing.entry(token).or_default().push(one);
             }
         }
@@ -149,7 +149,7 @@ impl Sandboxes {
     fn create(&self, new: NewSandbox) -> Result<SandboxSummary, Refusal> {
         new.check_title().map_err(|detail| Refusal::Invalid { detail })?;
         if let Some(secret) = &new.secret {
-            Secret::parse(secret).map_err(|detail| Refusal::Invalid { detail })?;
+            CheckingKey::parse(secret).map_err(|detail| Refusal::Invalid { detail })?;
         }
         let mut bits = [0; 20];
         aws_lc_rs::rand::fill(&mut bits).map_err(|_| unavailable("the system gives no random bytes for a token"))?;
@@ -258,13 +258,13 @@ impl Sandboxes {
 
     /// The keys that a signature may have been made with: the sandbox's own, or else those of the webhooks that point at it.
     fn keys(&self, sandbox: &Sandbox) -> Vec<Key> {
-        if let Some(secret) = &sandbox.secret {
-            return vec![Key { owner: "this sandbox".into(), secret: secret.clone() }];
+        if let Some(key) = &sandbox.key {
+            return vec![Key { owner: "this sandbox".into(), key: key.clone() }];
         }
         let pointing = self.0.pointing.read().unwrap_or_else(PoisonError::into_inner);
         let of = |one: &Pointing| {
             let owner = format!("the webhook {}", one.webhook);
-            one.secrets.iter().map(|secret| Key { owner: owner.clone(), secret: secret.clone() }).collect::<Vec<_>>()
+            one.keys.iter().map(|key| Key { owner: owner.clone(), key: key.clone() }).collect::<Vec<_>>()
         };
         pointing.get(&sandbox.token).map(|pointing| pointing.iter().flat_map(of).collect()).unwrap_or_default()
     }
@@ -293,9 +293,9 @@ impl Sandboxes {
 impl Sandbox {
     fn new(log: Log) -> Result<Self, String> {
         let definition = log.definition();
-        let secret = definition.secret.as_deref().map(Secret::parse).transpose()?;
+        let key = definition.secret.as_deref().map(CheckingKey::parse).transpose()?;
         let (token, behaviour) = (definition.token.clone(), definition.behaviour);
-        Ok(Self { token, behaviour, secret, last: watch::Sender::new(log.last()), log: Mutex::new(log) })
+        Ok(Self { token, behaviour, key, last: watch::Sender::new(log.last()), log: Mutex::new(log) })
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {

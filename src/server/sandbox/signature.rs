@@ -1,23 +1,35 @@
 //! Whether a received request was signed as Standard Webhooks 1.0.0 says, and if not, why. It is pure: it never reads a clock, and never says a secret.
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use aws_lc_rs::{constant_time, hmac};
 use axum::http::HeaderMap;
 use data_encoding::BASE64;
 
 use crate::limits::SIGNATURE_TOLERANCE_S;
-use crate::model::Secret;
 use crate::model::sandbox::{SignatureReason, SignatureVerdict};
+use crate::model::{CheckingKey, Signing};
 use crate::time::UnixMillis;
 
 const HEADERS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
 
-/// A secret and whose it is.
+/// What signatures are checked with, and whose it is.
 #[derive(Clone, Debug)]
 pub struct Key {
     /// Such as `the webhook crm`.
     pub owner: String,
-    /// The secret.
-    pub secret: Secret,
+    /// The secret, or the public key.
+    pub key: CheckingKey,
+}
+
+impl Key {
+    /// Such as `the secret of the webhook crm`.
+    fn name(&self) -> String {
+        let kind = match self.key.signing() {
+            Signing::V1 => "secret",
+            Signing::V1a => "key",
+        };
+        format!("the {kind} of {}", self.owner)
+    }
 }
 
 /// Judges a request by its whole body. A signature that fits any of the keys fits.
@@ -31,28 +43,26 @@ pub fn judge(headers: &HeaderMap, body: &[u8], now: UnixMillis, keys: &[Key]) ->
         let detail = "nothing to check it with: no webhook points here, and the sandbox was given no secret";
         return SignatureVerdict::new(SignatureReason::NoSecret, detail);
     }
-    let Some(key) = keys.iter().find(|key| signed.fits(&key.secret, body)) else {
-        let owners = keys.iter().map(|key| key.owner.as_str()).collect::<Vec<_>>().join(" or ");
-        let detail = format!("made with another secret than that of {owners}, or of another body");
-        return SignatureVerdict::new(SignatureReason::WrongSecret, detail);
+    let Some(key) = keys.iter().find(|key| signed.fits(&key.key, body)) else {
+        return SignatureVerdict::new(SignatureReason::WrongSecret, signed.why_none_fits(keys));
     };
     let now_s = now.seconds();
-    let owner = &key.owner;
+    let name = key.name();
     if now_s.saturating_sub(signed.timestamp) > SIGNATURE_TOLERANCE_S {
         let detail = format!(
-            "the secret of {owner} fits, but webhook-timestamp is {} s ago; at most {SIGNATURE_TOLERANCE_S} s are tolerated",
+            "{name} fits, but webhook-timestamp is {} s ago; at most {SIGNATURE_TOLERANCE_S} s are tolerated",
             now_s - signed.timestamp
         );
         return SignatureVerdict::new(SignatureReason::TimestampTooOld, detail);
     }
     if signed.timestamp.saturating_sub(now_s) > SIGNATURE_TOLERANCE_S {
         let detail = format!(
-            "the secret of {owner} fits, but webhook-timestamp is {} s in the future; at most {SIGNATURE_TOLERANCE_S} s are tolerated",
+            "{name} fits, but webhook-timestamp is {} s in the future; at most {SIGNATURE_TOLERANCE_S} s are tolerated",
             signed.timestamp - now_s
         );
         return SignatureVerdict::new(SignatureReason::TimestampInFuture, detail);
     }
-    SignatureVerdict::new(SignatureReason::Valid, format!("made with the secret of {owner}"))
+    SignatureVerdict::new(SignatureReason::Valid, format!("made with {name}"))
 }
 
 /// What the three headers say.
@@ -61,7 +71,8 @@ struct Signed<'a> {
     /// As it stands in the header: the signature is over these letters.
     timestamp_text: &'a str,
     timestamp: u64,
-    signatures: Vec<Vec<u8>>,
+    /// Each with its version, decoded.
+    signatures: Vec<(Signing, Vec<u8>)>,
 }
 
 impl<'a> Signed<'a> {
@@ -81,14 +92,35 @@ impl<'a> Signed<'a> {
         Ok(Self { id, timestamp_text, timestamp, signatures: signatures_of(signature).map_err(malformed)? })
     }
 
-    fn fits(&self, secret: &Secret, body: &[u8]) -> bool {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_bytes());
-        let mut context = hmac::Context::with_key(&key);
-        context.update(format!("{}.{}.", self.id, self.timestamp_text).as_bytes());
-        context.update(body);
-        let expected = context.sign();
-        // Each is compared in constant time: the sandbox is no oracle for whoever guesses.
-        self.signatures.iter().any(|signature| aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_ref(), signature).is_ok())
+    fn fits(&self, key: &CheckingKey, body: &[u8]) -> bool {
+        let head = format!("{}.{}.", self.id, self.timestamp_text);
+        let of_its_kind = self.signatures.iter().filter(|(version, _)| *version == key.signing());
+        let mut of_its_kind = of_its_kind.map(|(_, signature)| signature);
+        match key {
+            CheckingKey::Shared(secret) => {
+                let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_bytes());
+                let mut context = hmac::Context::with_key(&key);
+                context.update(head.as_bytes());
+                context.update(body);
+                let expected = context.sign();
+                // Each is compared in constant time: the sandbox is no oracle for whoever guesses.
+                of_its_kind.any(|signature| constant_time::verify_slices_are_equal(expected.as_ref(), signature).is_ok())
+            }
+            CheckingKey::Public(public) => {
+                let message = [head.as_bytes(), body].concat();
+                let public = UnparsedPublicKey::new(&ED25519, public);
+                of_its_kind.any(|signature| public.verify(&message, signature).is_ok())
+            }
+        }
+    }
+
+    fn why_none_fits(&self, keys: &[Key]) -> String {
+        let names = keys.iter().map(Key::name).collect::<Vec<_>>().join(" or ");
+        if let Some(wanted) = keys.iter().find(|key| self.signatures.iter().all(|(version, _)| *version != key.key.signing())) {
+            let found = self.signatures.first().map_or("nothing", |(version, _)| version.as_str());
+            return format!("{} makes {} signatures, and webhook-signature has {found} only", names, wanted.key.signing());
+        }
+        format!("made with something else than {names}, or of another body")
     }
 }
 
@@ -116,15 +148,17 @@ fn timestamp_of(text: &str) -> Result<u64, String> {
     if timestamp >= MILLISECONDS_FROM { Err(wrong("; these look like milliseconds")) } else { Ok(timestamp) }
 }
 
-/// Every `v1` signature of a header that may hold several, separated by spaces; other versions are for others.
-fn signatures_of(text: &str) -> Result<Vec<Vec<u8>>, String> {
-    let parts = text.split(' ').filter_map(|part| part.strip_prefix("v1,")).collect::<Vec<_>>();
-    if parts.is_empty() {
-        return Err(format!("webhook-signature is {:?}, expected \"v1,\" and base64", shortened(text)));
-    }
-    let signatures = parts.iter().filter_map(|part| BASE64.decode(part.as_bytes()).ok()).collect::<Vec<_>>();
+/// Every signature of a header that may hold several, separated by spaces; versions that are not known are for others.
+fn signatures_of(text: &str) -> Result<Vec<(Signing, Vec<u8>)>, String> {
+    let versioned = |part: &'_ str| part.split_once(',').and_then(|(version, rest)| Some((Signing::parse(version).ok()?, rest.to_owned())));
+    let parts = text.split(' ').filter_map(versioned).collect::<Vec<_>>();
+    let Some((version, _)) = parts.first() else {
+        return Err(format!("webhook-signature is {:?}, expected \"v1,\" or \"v1a,\" and base64", shortened(text)));
+    };
+    let decoded = |(version, part): &(Signing, String)| Some((*version, BASE64.decode(part.as_bytes()).ok()?));
+    let signatures = parts.iter().filter_map(decoded).collect::<Vec<_>>();
     if signatures.is_empty() {
-        return Err("what follows \"v1,\" in webhook-signature is not base64".into());
+        return Err(format!("what follows \"{version},\" in webhook-signature is not base64"));
     }
     Ok(signatures)
 }
@@ -145,7 +179,7 @@ mod tests {
     const SIGNED_AT: u64 = 1_614_265_330;
 
     fn key(secret: &str) -> Key {
-        Key { owner: "the webhook crm".into(), secret: Secret::parse(secret).unwrap() }
+        Key { owner: "the webhook crm".into(), key: CheckingKey::parse(secret).unwrap() }
     }
 
     fn good_key() -> Key {
@@ -194,6 +228,37 @@ mod tests {
         let verdict = judge(&headers(&[]), b"another body", UnixMillis(SIGNED_AT * 1000), &[good_key()]);
         assert_eq!(verdict.reason, SignatureReason::WrongSecret);
         assert_eq!(judge(&headers(&[]), BODY, UnixMillis(0), &[]).valid, None);
+    }
+
+    #[test]
+    fn an_ed25519_signature_is_checked_with_the_public_key_and_its_kind_is_not_mixed_up() {
+        const PUBLIC: &str = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
+        const ASYMMETRIC: &str = "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==";
+        let of = |signature: &str, keys: &[Key]| verdict(&[("webhook-signature", Some(signature))], SIGNED_AT, keys);
+        assert_eq!(of(ASYMMETRIC, &[key(PUBLIC)]), (SignatureReason::Valid, "made with the key of the webhook crm".into()));
+        let rotating = format!("{ASYMMETRIC} {SIGNATURE}");
+        for keys in [&[key(PUBLIC)][..], &[good_key()], &[key(PUBLIC), good_key()]] {
+            assert_eq!(of(&rotating, keys).0, SignatureReason::Valid, "while one kind follows the other each receiver finds its own");
+        }
+        let (reason, detail) = of(SIGNATURE, &[key(PUBLIC)]);
+        assert_eq!(
+            (reason, detail.as_str()),
+            (SignatureReason::WrongSecret, "the key of the webhook crm makes v1a signatures, and webhook-signature has v1 only")
+        );
+        let (_, detail) = of(ASYMMETRIC, &[good_key()]);
+        assert_eq!(detail, "the secret of the webhook crm makes v1 signatures, and webhook-signature has v1a only");
+        let renamed = ASYMMETRIC.replace("v1a,", "v1,");
+        assert_eq!(of(&renamed, &[good_key()]).0, SignatureReason::WrongSecret);
+        let of_the_spec = headers(&[("webhook-signature", Some(ASYMMETRIC))]);
+        let tampered = judge(&of_the_spec, b"another body", UnixMillis(SIGNED_AT * 1000), &[key(PUBLIC)]);
+        assert_eq!(
+            (tampered.reason, tampered.detail.as_str()),
+            (SignatureReason::WrongSecret, "made with something else than the key of the webhook crm, or of another body")
+        );
+        assert_eq!(
+            verdict(&[("webhook-signature", Some(ASYMMETRIC))], SIGNED_AT + 301, &[key(PUBLIC)]).0,
+            SignatureReason::TimestampTooOld
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tower::ServiceExt;
 
 use super::super::connection::HangUp;
 use super::*;
-use crate::model::{Origin, Project, RetrySchedule, Selector, SuccessRule, WebhookNumber, WebhookSpec};
+use crate::model::{Origin, Project, RetrySchedule, Secret, Selector, Signing, SuccessRule, WebhookNumber, WebhookSpec};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -91,6 +91,7 @@ fn pointing(id: &str, url: &str, secret: &str) -> Webhook {
         url: url.parse().unwrap(),
         selectors: vec![Selector::parse("*").unwrap()],
         secret: None,
+        signing: Signing::V1,
         headers: Vec::new(),
         paused: false,
         allow_networks: Vec::new(),

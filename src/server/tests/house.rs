@@ -177,7 +177,7 @@ impl Hallway for House {
 
     async fn rotate_secret(&self, id: WebhookId, request: RotateRequest, by: String) -> Result<SecretRotated, Refusal> {
         let question = format!("rotate {id} {:?} by {by}", request.grace_ms);
-        self.answer(question, SecretRotated { id, secret: "whsec_x".into(), old_secret_until: None })
+        self.answer(question, SecretRotated { id, secret: Some("whsec_x".into()), public_key: None, old_secret_until: None })
     }
 
     async fn test_webhook(&self, id: WebhookId, request: TestRequest) -> Result<TestReport, Refusal> {
@@ -379,7 +379,7 @@ fn delivery(id: &str) -> DeliverySummary {
 }
 
 fn detail(id: &str) -> WebhookDetail {
-    WebhookDetail { summary: webhook(id), settings: None, secret: None, old_secret_until: None, warnings: Vec::new() }
+    WebhookDetail { summary: webhook(id), settings: None, secret: None, public_key: None, old_secret_until: None, warnings: Vec::new() }
 }
 
 fn issued(name: &str) -> TokenSummary {

@@ -30,8 +30,8 @@ use self::carried::{CarriedIdRecord, CarriedRecord, FloorRecord};
 pub use self::remains::remains;
 use self::setting::SettingRecord;
 use crate::model::{
-    Address, Attempt, DeliveryKey, EventId, EventTypeName, Locator, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes,
-    Project, Secret, Sequence, WebhookId, WebhookNumber,
+    Address, Attempt, DeliveryKey, EventId, EventTypeName, KeptSecret, Locator, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason,
+    PhaseTimes, Project, Sequence, WebhookId, WebhookNumber,
 };
 use crate::store::fact::{Accepted, Attempted, BlacklistAction, BlacklistChange, Cancelled, CancelledDelivery, Fact, WebhookState};
 use crate::time::UnixMillis;
@@ -326,7 +326,7 @@ impl<'a> Record<'a> {
                 number: state.number.0,
                 id: state.id.as_str(),
                 from_file: state.origin == Origin::File,
-                generated_secret: state.generated_secret.as_ref().map(Secret::expose_bytes),
+                generated_secret: state.generated_secret.as_ref().map(KeptSecret::as_bytes),
                 secret_shown: state.secret_shown,
                 pauses: state.pauses.iter().map(PauseRecord::of).collect(),
                 removed: state.removed.map(|moment| moment.0),
@@ -383,7 +383,7 @@ impl<'a> Record<'a> {
                 number: WebhookNumber(number),
                 id: WebhookId::parse(id)?,
                 origin: if from_file { Origin::File } else { Origin::Admin },
-                generated_secret: generated_secret.map(|key| Secret::from_bytes(key.to_vec())).transpose()?,
+                generated_secret: generated_secret.map(KeptSecret::from_bytes).transpose()?,
                 secret_shown,
                 pauses: pauses.into_iter().map(PauseRecord::into_pause).collect::<Result<_, _>>()?,
                 removed: removed.map(UnixMillis),

@@ -14,8 +14,8 @@ use super::segment::{Scanned, SegmentScan};
 use super::*;
 use crate::model::blacklist::{Cause, Entry};
 use crate::model::{
-    Address, Attempt, DeliveryKey, EventId, EventTypeName, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes, Project,
-    Remark, Secret, TokenScope, WebhookId, WebhookNumber,
+    Address, Attempt, DeliveryKey, EventId, EventTypeName, KeptSecret, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, PhaseTimes,
+    Project, Remark, SealingKey, Secret, TokenScope, WebhookId, WebhookNumber,
 };
 use crate::store::fact::{
     Accepted, Attempted, BlacklistAction, BlacklistChange, Cancelled, CancelledDelivery, Carried, CarriedDelivery, CarriedId, Floor,
@@ -62,7 +62,7 @@ fn one_of_each() -> Vec<Fact> {
             number: WebhookNumber(3),
             id: WebhookId::parse("crm").unwrap(),
             origin: Origin::File,
-            generated_secret: Some(Secret::from_bytes(vec![5; 32]).unwrap()),
+            generated_secret: Some(KeptSecret::Open(Secret::from_bytes(vec![5; 32]).unwrap())),
             secret_shown: true,
             pauses: vec![Pause { reason: PauseReason::Gone, since: UnixMillis(8), by: "receiver".into() }],
             removed: Some(UnixMillis(9)),
@@ -99,7 +99,19 @@ fn one_of_each() -> Vec<Fact> {
         Fact::FloorRaised(FloorRaised { floor: Floor { segment: 9, sequence: Sequence(80) }, latest: UnixMillis(8), at: UnixMillis(9) }),
     ];
     facts.extend(settings().into_iter().map(Fact::Setting));
+    facts.extend(secrets().map(|secret| {
+        let secret = Some(RetiredSecret { secret, until: UnixMillis(9) });
+        Fact::Setting(Setting::RetiredSecret { webhook: WebhookNumber(4), secret })
+    }));
     facts
+}
+
+/// One of each kept form.
+fn secrets() -> [KeptSecret; 3] {
+    let pair = Secret::from_key_pair(&[7; 32]).unwrap();
+    let key = SealingKey::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+    let sealed = key.seal(&pair, WebhookNumber(4), [8; 12]);
+    [KeptSecret::Open(Secret::from_bytes(vec![6; 64]).unwrap()), KeptSecret::Open(pair), sealed]
 }
 
 fn settings() -> [Setting; 5] {
@@ -107,7 +119,7 @@ fn settings() -> [Setting; 5] {
         Setting::Definition { webhook: WebhookNumber(3), text: Some("{\"title\":\"CRM\"}".into()) },
         Setting::RetiredSecret {
             webhook: WebhookNumber(3),
-            secret: Some(RetiredSecret { secret: Secret::from_bytes(vec![6; 24]).unwrap(), until: UnixMillis(9) }),
+            secret: Some(RetiredSecret { secret: KeptSecret::Open(Secret::from_bytes(vec![6; 24]).unwrap()), until: UnixMillis(9) }),
         },
         Setting::Sending(Some(Pause { reason: PauseReason::Operator, since: UnixMillis(8), by: "root (uid 0)".into() })),
         Setting::Token {
@@ -179,7 +191,7 @@ fn the_bytes_of_format_1_are_pinned() {
         records,
         [
             3521333741, 703633150, 3008438732, 4169682111, 2483298310, 1076136991, 362915706, 213835824, 1634907940, 4185215453, 321451556,
-            2380827618, 371910147, 1040440918, 4108063102
+            2380827618, 371910147, 1040440918, 4108063102, 1946509970, 3345554730, 1393526625
         ],
         "a changed record needs a new version, and the old one stays readable"
     );

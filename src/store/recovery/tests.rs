@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::model::{
-    Attempt, EventId, EventTypeName, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, Project, Proposal, Secret, Verdict, WebhookId,
+    Attempt, EventId, EventTypeName, KeptSecret, Next, Origin, Outcome, OutcomeClass, Pause, PauseReason, Project, Proposal, Secret,
+    Verdict, WebhookId,
 };
 use crate::store::fact::{Accepted, Attempted};
 use crate::store::journal::medium::RealMedium;
@@ -266,7 +267,7 @@ fn webhook(number: u32, pauses: Vec<Pause>) -> WebhookState {
         number: WebhookNumber(number),
         id: WebhookId::parse("crm").unwrap(),
         origin: Origin::File,
-        generated_secret: Some(Secret::from_bytes(vec![5; 32]).unwrap()),
+        generated_secret: Some(KeptSecret::Open(Secret::from_bytes(vec![5; 32]).unwrap())),
         secret_shown: true,
         pauses,
         removed: None,

@@ -3,7 +3,7 @@
 use bincode::{BorrowDecode, Encode};
 
 use super::PauseRecord;
-use crate::model::{Project, Secret, TokenScope, WebhookNumber};
+use crate::model::{KeptSecret, Project, TokenScope, WebhookNumber};
 use crate::store::setting::{IssuedToken, RetiredSecret, Setting};
 use crate::time::UnixMillis;
 
@@ -29,7 +29,7 @@ impl<'a> SettingRecord<'a> {
         match setting {
             Setting::Definition { webhook, text } => Self::Definition { webhook: webhook.0, text: text.as_deref() },
             Setting::RetiredSecret { webhook, secret } => {
-                let secret = secret.as_ref().map(|retired| (retired.secret.expose_bytes(), retired.until.0));
+                let secret = secret.as_ref().map(|retired| (retired.secret.as_bytes(), retired.until.0));
                 Self::RetiredSecret { webhook: webhook.0, secret }
             }
             Setting::Sending(pause) => Self::Sending(pause.as_ref().map(PauseRecord::of)),
@@ -42,7 +42,7 @@ impl<'a> SettingRecord<'a> {
             Self::Definition { webhook, text } => Setting::Definition { webhook: WebhookNumber(webhook), text: text.map(str::to_owned) },
             Self::RetiredSecret { webhook, secret } => {
                 let retired = |(key, until): (&[u8], u64)| {
-                    Ok::<_, String>(RetiredSecret { secret: Secret::from_bytes(key.to_vec())?, until: UnixMillis(until) })
+                    Ok::<_, String>(RetiredSecret { secret: KeptSecret::from_bytes(key)?, until: UnixMillis(until) })
                 };
                 Setting::RetiredSecret { webhook: WebhookNumber(webhook), secret: secret.map(retired).transpose()? }
             }
