@@ -32,6 +32,8 @@ pub use identity::TlsIdentity;
 pub use mistakes::{Mistake, Mistakes};
 pub use settings::{EgressSettings, HistorySettings, IngestSettings, Limits, ServerSettings};
 
+use zeroize::Zeroizing;
+
 use crate::limits::CONFIG_SIZE_MAX;
 use crate::model::{Catalog, Token, WebhookSpec};
 use crate::time::UnixMillis;
@@ -72,9 +74,9 @@ pub struct Config {
     pub catalog: Catalog,
 }
 
-/// The text of a configuration, kept so that a good one can be remembered. It may hold secrets, so it is never printed.
+/// The text of a configuration, kept so that a good one can be remembered. It may hold secrets, so it is never printed, and wiped with its last user.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SourceText(pub Arc<str>);
+pub struct SourceText(pub Arc<Zeroizing<String>>);
 
 impl fmt::Debug for SourceText {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,7 +109,7 @@ impl Config {
         }
         let readable = raw::report_syntax(text, &mut report);
         let table = raw::table(&readable);
-        let source = SourceText(text.into());
+        let source = SourceText(Arc::new(Zeroizing::new(text.to_owned())));
         let config = Self::check(path, source, Section::whole(&table), environment, &mut report);
         report.into_mistakes().map_or(Ok(config), Err)
     }
@@ -178,13 +180,16 @@ fn find_among(paths: [&Path; 2]) -> Result<PathBuf, String> {
     found.map(Path::to_owned).ok_or_else(|| format!("there is no {here} here and no {system}; name the configuration with --config"))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     if path.is_dir() {
         return Err(format!("this is a directory; expected a file such as {}", path.join(PATHS_DEFAULT[0]).display()));
     }
     let failed = |error: std::io::Error| format!("can't be read: {error}");
-    let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(CONFIG_SIZE_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let file = File::open(path).map_err(failed)?;
+    // With room for all of it from the beginning: what grows leaves what it was behind.
+    let size = file.metadata().map_or(0, |metadata| metadata.len()).min(CONFIG_SIZE_MAX);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1));
+    file.take(CONFIG_SIZE_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > CONFIG_SIZE_MAX {
         return Err(format!("larger than {} MiB: that is no configuration", CONFIG_SIZE_MAX >> 20));
     }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use hookwheel::model::report::VerifyReport;
 use hookwheel::model::{
-    Address, Attempt, DeliveryKey, EventId, EventTypeName, Next, Origin, Outcome, OutcomeClass, Project, Proposal, Secret, Sequence,
-    WebhookId, WebhookNumber,
+    Address, Attempt, DeliveryKey, EventId, EventTypeName, KeptSecret, Next, Origin, Outcome, OutcomeClass, Project, Proposal, Secret,
+    Sequence, WebhookId, WebhookNumber,
 };
 use hookwheel::store::fact::{Attempted, Fact, WebhookState};
 use hookwheel::store::journal::JournalOptions;
@@ -163,7 +163,7 @@ fn webhook_state(number: u32) -> Fact {
         number: WebhookNumber(number),
         id: WebhookId::parse(&format!("hook-{number}")).unwrap(),
         origin: Origin::File,
-        generated_secret: Some(Secret::from_bytes(vec![5; 32]).unwrap()),
+        generated_secret: Some(KeptSecret::Open(Secret::from_bytes(vec![5; 32]).unwrap())),
         secret_shown: true,
         pauses: Vec::new(),
         removed: None,

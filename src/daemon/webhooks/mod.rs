@@ -5,6 +5,8 @@ mod trial;
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 pub(super) use self::show::{LaneReport, detail, list, summary_of};
 pub(super) use self::trial::test;
 use super::house::House;
@@ -274,7 +276,7 @@ pub(super) async fn apply(house: &House, states: Vec<WebhookState>, settings: Ve
 /// Whether this is a possible webhook under the configuration in force, and whether its address may be dialled.
 async fn judge(house: &House, mut definition: Definition) -> Result<Wanted, Refusal> {
     let invalid = |detail| Refusal::Invalid { detail };
-    let secret = definition.take_text("secret").map_err(invalid)?;
+    let secret = definition.take_text("secret").map_err(invalid)?.map(Zeroizing::new);
     let secret = secret.map(|text| Secret::parse(&text)).transpose().map_err(|sentence| invalid(format!("secret: {sentence}")))?;
     if let Some(own) = secret.as_ref().map(Secret::signing) {
         match definition.text("signing") {
