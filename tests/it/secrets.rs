@@ -137,6 +137,8 @@ fn no_secret_is_in_the_log_at_its_most_talkative_nor_in_the_metrics_or_any_answe
     assert!(signs["secret"].is_null() && text(&signs["public_key"]).starts_with("whpk_"), "{signs}");
     let private = text(&house.json(&["webhooks", "export", "signs", "--with-secrets"])[0]["secret"]);
     assert!(private.starts_with("whsk_"));
+    let asked_for = house.says(&["webhooks", "export", "--with-secrets"]);
+    assert!([GIVEN, HEADER, &replaced, &private].iter().all(|secret| shows(asked_for.as_bytes(), secret)), "who asks for them is told");
     house.says(&["sandbox", "new", "--secret", OF_SANDBOX]);
     let token = text(&house.json(&["token", "new", "platform", "--project", "*"])["token"]);
     let body = event("a");
