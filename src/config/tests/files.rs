@@ -104,7 +104,7 @@ fn what_is_wrong_with_a_secret_is_told_without_repeating_it() {
         (format!("secrte = \"{SECRET}\""), "did you mean \"secret\"?"),
         ("secret_file = \"short\"".into(), "in DIR/short: a secret has 24 to 64 bytes"),
         ("secret_file = \"large\"".into(), "larger than 4096 bytes"),
-        ("secret_file = \"binary\"".into(), "can't be read"),
+        ("secret_file = \"binary\"".into(), "in DIR/binary: this is not text"),
         ("secret_file = \".\"".into(), "is not a file"),
         ("secret_file = \"/no/such/file\"".into(), "/no/such/file can't be read"),
         ("secret_env = \"NOT_SET\"".into(), "the environment variable NOT_SET is not set"),

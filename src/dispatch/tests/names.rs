@@ -89,7 +89,7 @@ fn answer(question: &Message, say: &Say, asked: &AtomicUsize) -> Option<Message>
         }
         _ if !is_ipv4 => {}
         Say::Addresses(addresses) | Say::OnlyAddresses(addresses) => {
-            addresses.iter().for_each(|address| say_ipv4(address.parse().unwrap(), 60))
+            addresses.iter().for_each(|address| say_ipv4(address.parse().unwrap(), 60));
         }
         Say::Many(count) => (0..*count).map(u16::to_be_bytes).for_each(|[high, low]| say_ipv4(Ipv4Addr::new(127, 7, high, low), 60)),
         Say::Turning(first, then) => say_ipv4(if times == 0 { first } else { then }.parse().unwrap(), 0),

@@ -41,7 +41,6 @@ fn ten_thousand_idle_connections_keep_nobody_out_for_long() {
     // All of them are still there, as far as they are concerned.
     is_well(&daemon, "beside");
     let grown = peak_bytes(&daemon).saturating_sub(before);
-    println!("{} MiB for {count} connections", grown >> 20);
     let connections = u64::from(limits::CONNECTIONS_DEFAULT) + limits::REFUSALS_MAX as u64;
     let bound = connections * limits::REQUEST_HEADERS_MAX as u64;
     assert!(grown <= bound, "{grown} bytes for {count} connections; {connections} of them may take {bound}");
@@ -82,7 +81,6 @@ fn bodies_in_memory_are_bounded_in_total() {
     // Its pieces, the whole body, and for a moment what the allocator has not given back of either; and each connection has a buffer of its own.
     let bound = 3 * limits::REQUEST_BODIES_MAX + clients * 2 * limits::REQUEST_HEADERS_MAX;
     let grown = peak_bytes(&daemon).saturating_sub(before);
-    println!("{} MiB for {clients} bodies of 8 MiB at once", grown >> 20);
     assert!(grown <= bound as u64, "{grown} bytes for {clients} bodies at once; the bound is {bound}");
     is_well(&daemon, "after");
     assert!(daemon.stop().success());
