@@ -42,4 +42,5 @@ mod syscalls;
 mod systemd;
 mod tls;
 mod top;
+mod webhook_tls;
 mod webhooks;
