@@ -110,7 +110,7 @@ fn answers(house: &House, delivery: &str) -> Vec<(String, String)> {
     let mistakes = [
         format!(r#"{{"title":"x","secret":"{GIVEN}x"}}"#),
         format!(r#"{{"title":"x","id":"{GIVEN}"}}"#),
-        format!(r#"{{"title":"x","project":"a.example","url":"https://{}@a.example/","events":["*"]}}"#, GIVEN),
+        format!(r#"{{"title":"x","project":"a.example","url":"https://{GIVEN}@a.example/","events":["*"]}}"#),
         format!(r#"{{"{GIVEN}":1}}"#),
     ];
     answers.extend(mistakes.map(|body| ask("POST", "webhooks", &body)));

@@ -44,9 +44,7 @@ impl Case {
         let at = self.headers[1].1.parse::<u64>().unwrap();
         vec![
             self.forged("the body tampered with", |case| case.body[10] ^= 1),
-            self.forged("the body cut", |case| {
-                case.body.pop();
-            }),
+            self.forged("the body cut", |case| case.body.truncate(10)),
             self.forged("another id", |case| case.headers[0].1.push('x')),
             self.forged("another time", |case| case.headers[1].1 = (at - 1).to_string()),
             self.forged("an old time", |case| case.headers[1].1 = (at - 301).to_string()),
