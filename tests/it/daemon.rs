@@ -55,9 +55,10 @@ impl House {
 
     pub(crate) fn configure(&self, webhooks: &str) {
         let server = "[server]\nlisten = \"127.0.0.1:0\"\ndata_dir = \"data\"\nadmin_socket = \"admin.sock\"\n";
-        let egress = "[egress]\nallow_networks = [\"127.0.0.0/8\"]\nallow_ports = [1, 9]\n";
+        // Two lines, and not three: tests know on which line their webhooks begin.
+        let egress = "egress.allow_networks = [\"127.0.0.0/8\"]\negress.allow_ports = [1, 9]\n";
         // In one step, for a daemon may read it at any moment.
-        fs::write(self.path("webhooks.toml.new"), format!("{server}{egress}{webhooks}")).unwrap();
+        fs::write(self.path("webhooks.toml.new"), format!("{egress}{server}{webhooks}")).unwrap();
         fs::rename(self.path("webhooks.toml.new"), self.path("webhooks.toml")).unwrap();
     }
 
