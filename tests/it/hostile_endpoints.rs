@@ -34,7 +34,8 @@ fn expected(how: Misbehaviour) -> &'static [&'static str] {
         How::GoAwayMidAnswer | How::ResetStreamAfterHeaders => &["response_cut_short"],
         How::RedirectToMetadata => &["redirect"],
         How::HandshakeStall | How::HandshakeSlow => &["tls_timeout"],
-        How::HandshakeGarbage | How::HandshakeReset => &["tls_failed"],
+        How::HandshakeGarbage => &["not_tls"],
+        How::HandshakeReset => &["tls_failed"],
     }
 }
 

@@ -36,6 +36,7 @@ mod retention;
 mod rooms;
 mod sandbox;
 mod secrets;
+mod security;
 mod sockets;
 mod standard_webhooks;
 mod syscalls;

@@ -67,7 +67,7 @@ fn what_the_example_has_in_comments_is_good_too() {
     let is_key = |line: &str| line.split_once('=').is_some_and(|(key, _)| key.trim().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
     let uncommented = EXAMPLE.lines().map(|line| match line.strip_prefix("# ") {
         // What these name would have to be there.
-        Some(rest) if ["secret", "tls_", "key_file"].iter().any(|beginning| rest.starts_with(beginning)) => "",
+        Some(rest) if ["secret", "tls_", "key_file", "ca_file", "client_"].iter().any(|beginning| rest.starts_with(beginning)) => "",
         Some(rest) if rest.starts_with("[[") || is_key(rest) || rest.starts_with("sha256") => rest,
         _ => line,
     });

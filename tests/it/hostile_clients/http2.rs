@@ -72,7 +72,7 @@ fn streams() -> impl Iterator<Item = u32> {
 
 /// CVE-2023-44487: streams are opened and taken back as fast as can be.
 #[test]
-fn rapid_resets_end_the_connection() {
+fn rapid_resets_cost_nobody_else_anything() {
     let house = super::house();
     let daemon = house.start();
     is_well(&daemon, "before");

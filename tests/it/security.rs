@@ -1,0 +1,59 @@
+//! What `packaging/SECURITY.md` says of attacks, held against the tests and the outcomes that there are. It never tries an attack itself.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use hookwheel::model::OutcomeClass;
+
+const SECURITY: &str = include_str!("../../packaging/SECURITY.md");
+
+/// What stands between backticks in a text.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+fn functions(directory: &Path, names: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            functions(&path, names);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let starts = text.split("fn ").skip(1).filter_map(|rest| rest.split_once('('));
+            names.extend(starts.map(|(name, _)| name.to_owned()));
+        }
+    }
+}
+
+/// The rows of the tables about attacks, cell by cell.
+fn rows() -> Vec<Vec<&'static str>> {
+    let (_, attacks) = SECURITY.split_once("## Attacks").unwrap();
+    let lines = attacks.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| attack |") && !line.starts_with("| ---"));
+    lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
+#[test]
+fn every_attack_names_a_test_that_there_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut known = BTreeSet::new();
+    functions(&root.join("src"), &mut known);
+    functions(&root.join("tests"), &mut known);
+    let targets = fs::read_dir(root.join("tests/fuzz/corpus")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    known.extend(targets);
+    known.insert("fuzz".to_owned());
+    let named = rows().iter().filter(|cells| cells.len() == 3).flat_map(|cells| quoted(cells[2])).collect::<Vec<_>>();
+    assert!(named.len() > 50, "{named:?}");
+    let missing = named.iter().filter(|name| !known.contains(**name)).collect::<Vec<_>>();
+    assert!(missing.is_empty(), "no such test: {missing:?}");
+    assert!(SECURITY.contains("healthy ones: `each_misbehaviour_ends_as_documented_and_costs_the_others_nothing`"));
+}
+
+#[test]
+fn every_outcome_that_is_named_is_one() {
+    let classes = OutcomeClass::ALL.map(OutcomeClass::as_str);
+    // Words with an underscore in the middle cell are outcomes, but for the keys of the configuration.
+    let named = rows().iter().flat_map(|cells| quoted(cells[1])).filter(|word| word.contains('_')).collect::<BTreeSet<_>>();
+    let unknown = named.iter().filter(|word| !classes.contains(word) && !["allow_ports", "key_file"].contains(word)).collect::<Vec<_>>();
+    assert!(unknown.is_empty() && named.len() > 8, "{unknown:?} of {named:?}");
+}
