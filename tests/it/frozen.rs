@@ -17,6 +17,10 @@ use crate::daemon::{House, event, until, webhook};
 use crate::receivers::{Receiver, ok};
 
 const FORMAT_1: &str = include_str!("../data/format-1.txt");
+/// As the first, and with a webhook that signs with `v1a`, a secret that is sealed, and an outcome that the first did not have.
+const FORMAT_2: &str = include_str!("../data/format-2.txt");
+/// Of the secrets that are sealed in the second.
+const KEY: &str = "ZnJvemVuIGZyb3plbiBmcm96ZW4gZnJvemVuIGtleSE=";
 const STRETCH: usize = 4096;
 /// Nothing is too old, whenever this is run.
 const FOR_EVER: &str = "[ingest]\nidempotency = \"3650d\"\n[history]\nkeep = \"3650d\"\n";
@@ -86,33 +90,49 @@ fn webhooks() -> String {
 
 #[test]
 fn a_data_directory_of_format_1_opens_with_everything_that_was_in_it() {
-    if let Some(path) = std::env::var_os("FREEZE") {
-        fs::write(PathBuf::from(path), make_one()).unwrap();
-        return;
-    }
     let house = House::new(&webhooks());
-    thaw(FORMAT_1, &house.path("data"));
-    let daemon = house.start();
+    // Its view is of an earlier layout, which is no loss.
+    opens(&house, FORMAT_1, &["the view is rebuilt from the journal: it holds nothing, or another version of hookwheel laid it out"], &[]);
     assert_ne!(
         fs::read_to_string(house.path("data/format")).unwrap(),
         "hookwheel data directory, format 1\n",
         "the version before would misread it"
     );
-    // Its view is of an earlier layout, which is no loss.
+}
+
+#[test]
+fn a_data_directory_of_format_2_opens_with_everything_that_was_in_it() {
+    if let Some(path) = std::env::var_os("FREEZE") {
+        fs::write(PathBuf::from(path), make_one()).unwrap();
+        return;
+    }
+    let house = House::new("");
+    configure(&house, &(webhooks() + &webhook("elliptic", "https://127.0.0.1:9/", "paused = true\nsigning = \"v1a\"")));
+    opens(&house, FORMAT_2, &[], &["not_tls"]);
+    let _daemon = house.start();
+    let shown = house.json(&["webhooks", "show", "elliptic"]);
+    assert!(shown["public_key"].as_str().unwrap().starts_with("whpk_"), "{shown}");
+}
+
+/// A configuration with the key that seals.
+fn configure(house: &House, webhooks: &str) {
+    house.configure(webhooks);
+    fs::write(house.path("key"), KEY).unwrap();
+    let text = fs::read_to_string(house.path("webhooks.toml")).unwrap();
+    fs::write(house.path("webhooks.toml"), text.replacen("[server]\n", "[server]\nkey_file = \"key\"\n", 1)).unwrap();
+}
+
+/// Everything is there, once the daemon has started with these warnings, and once more after its view was lost.
+fn opens(house: &House, frozen: &str, expected_warnings: &[&str], more: &[&str]) {
+    thaw(frozen, &house.path("data"));
+    let daemon = house.start();
     let warnings = house.log().lines().filter_map(|line| Some(line.split_once("WARN ")?.1.to_owned())).collect::<Vec<_>>();
-    assert_eq!(warnings, ["the view is rebuilt from the journal: it holds nothing, or another version of hookwheel laid it out"]);
-    let said = contents(&house);
+    assert_eq!(warnings, expected_warnings);
+    let said = contents(house);
     let text = serde_json::to_string(&said).unwrap();
-    for words in [
-        "\"pending\"",
-        "\"delivered\"",
-        "carried",
-        "recent",
-        "500 Internal Server Error",
-        "bounced@example.com",
-        "by-hand@example.com",
-        "frozen",
-    ] {
+    let words = ["\"pending\"", "\"delivered\"", "carried", "recent", "500 Internal Server Error"];
+    let more_words = ["bounced@example.com", "by-hand@example.com", "frozen"];
+    for words in words.iter().chain(&more_words).chain(more) {
         assert!(text.contains(words), "{words}: {text}");
     }
     assert!(!text.contains("removed@example.com"), "{text}");
@@ -125,8 +145,9 @@ fn a_data_directory_of_format_1_opens_with_everything_that_was_in_it() {
     assert!(house.start().stop().success());
     assert!(!house.log().contains("WARN"), "nothing is wrong with it, and its view is good:\n{}", house.log());
     fs::remove_dir_all(house.path("data/view")).unwrap();
-    let _daemon = house.start();
-    assert_eq!(contents(&house), said, "the view is the fold of the journal");
+    let daemon = house.start();
+    assert_eq!(contents(house), said, "the view is the fold of the journal");
+    assert!(daemon.stop().success());
 }
 
 /// A data directory with a little of everything, as text.
@@ -134,7 +155,10 @@ fn make_one() -> String {
     let (good, bad) = (Receiver::new(ok), Receiver::new(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()));
     let retry = "retry = [ {attempts = 1, every = \"1h\"} ]";
     let both = webhook("good", &good.url("/"), retry) + &webhook("bad", &bad.url("/"), retry);
-    let house = House::new(&("[history]\nkeep = \"1ms\"\n".to_owned() + &both));
+    let elliptic = webhook("elliptic", &good.url("/").replace("http:", "https:"), &format!("signing = \"v1a\"\n{retry}"));
+    let both = both + &elliptic;
+    let house = House::new("");
+    configure(&house, &("[history]\nkeep = \"1ms\"\n".to_owned() + &both));
     let daemon = house.start();
     let attempted = |count| until("all were attempted", || (house.json(&["status"])["counters"]["attempts"] == count).then_some(()));
     house.says(&["webhooks", "show", "good"]);
@@ -142,20 +166,20 @@ fn make_one() -> String {
     house.says(&["blacklist", "add", "shop.example.com", "by-hand@example.com", "removed@example.com", "--note", "a complaint"]);
     house.says(&["blacklist", "remove", "shop.example.com", "removed@example.com"]);
     assert_eq!(daemon.post("application/json", event("carried").as_bytes()).0, 202);
-    attempted(2);
+    attempted(3);
     assert!(daemon.stop().success());
     // The first segment goes; what is pending in it is carried.
     let daemon = house.start();
     until("the first segment goes", || (!house.path("data/journal/0000000001.segment").exists()).then_some(()));
     assert!(daemon.stop().success());
-    house.configure(&(FOR_EVER.to_owned() + &both));
+    configure(&house, &(FOR_EVER.to_owned() + &both));
     let daemon = house.start();
     assert_eq!(daemon.post("application/json", event("recent").as_bytes()).0, 202);
     let bounced = event("bounced")
         .replace("email.status.delivered", "email.status.bounced")
         .replace(r#""n":"bounced""#, r#""email":"bounced@example.com""#);
     assert_eq!(daemon.post("application/json", bounced.as_bytes()).0, 202);
-    attempted(4);
+    attempted(6);
     house.says(&["webhooks", "pause", "bad"]);
     assert!(daemon.stop().success());
     freeze(&house.path("data"))
