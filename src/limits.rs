@@ -31,8 +31,6 @@ pub const REQUEST_HEADERS_MAX: usize = 64 * 1024;
 pub const TLS_HANDSHAKE_TIMEOUT_MS: u64 = 10_000;
 /// TLS sessions that can be taken up again without a whole handshake; the oldest go.
 pub const TLS_SESSIONS_MAX: usize = 4096;
-/// Bytes of the file with the listener's certificates, or with its key.
-pub const TLS_FILE_SIZE_MAX: u64 = 256 * 1024;
 /// Certificates in the listener's chain, its own included.
 pub const TLS_CHAIN_MAX: usize = 16;
 /// A connection over which nothing is asked for so long is closed. Over HTTP/1.1, [`REQUEST_HEADERS_TIMEOUT_MS`] is sooner.
@@ -336,7 +334,7 @@ pub const URL_LENGTH_MAX: usize = 2048;
 pub const HEADERS_MAX: usize = 32;
 /// Bytes of the name or the value of a header that a webhook adds.
 pub const HEADER_LENGTH_MAX: usize = 4096;
-/// Bytes of a PEM file that a webhook names: the certificates of every public authority take a quarter of it.
+/// Bytes of a PEM file: the certificates of every public authority take a quarter of it.
 pub const PEM_FILE_SIZE_MAX: u64 = 1 << 20;
 /// Bytes of a file that holds a secret.
 pub const SECRET_FILE_SIZE_MAX: u64 = 4096;

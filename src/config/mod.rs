@@ -8,10 +8,11 @@ mod delivery;
 mod effective;
 mod environment;
 mod event_type;
-mod identity;
+mod listener_tls;
 mod mistakes;
 mod notation;
 mod outside;
+mod pem;
 mod raw;
 mod secret;
 mod settings;
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use environment::{Environment, default_data_dir, default_socket, socket_of_a_daemon};
-pub use identity::TlsIdentity;
+pub use listener_tls::ListenerTls;
 pub use mistakes::{Mistake, Mistakes};
 pub use settings::{EgressSettings, HistorySettings, IngestSettings, Limits, ServerSettings};
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::environment::{Environment, default_data_dir, default_socket};
-use super::identity::TlsIdentity;
+use super::listener_tls::ListenerTls;
 use super::mistakes::Report;
 use super::notation::{self, DURATION, PATH, SIZE};
 use super::raw::{self, Section};
@@ -30,7 +30,7 @@ pub struct ServerSettings {
     /// Everything that outlives the process; see [`default_data_dir`].
     pub data_dir: PathBuf,
     /// With what the listener speaks TLS. Left out, it speaks none.
-    pub tls: Option<TlsIdentity>,
+    pub tls: Option<ListenerTls>,
     /// The file with the keys below.
     pub key_file: Option<PathBuf>,
     /// What stored secrets are sealed with: the first seals, all open. None: they are stored in the clear.
@@ -59,7 +59,7 @@ impl ServerSettings {
         });
         let admin_socket = section.parsed("admin_socket", PATH, report, |text| socket_path(text, config_directory));
         let data_dir = section.parsed("data_dir", PATH, report, |text| notation::path(text, config_directory));
-        let tls = TlsIdentity::read(&mut section, config_directory, environment, report);
+        let tls = ListenerTls::read(&mut section, config_directory, environment, report);
         let keys = section.parsed("key_file", PATH, report, |text| secret::sealing_keys(text, config_directory, environment));
         let (key_file, sealing_keys) = keys.unzip();
         section.finish(&[], report);

@@ -1,7 +1,7 @@
 //! Tests of the whole room: from the text of a file to a checked configuration, or to every mistake in it.
 
 mod files;
-mod identity;
+mod listener_tls;
 mod sections;
 mod webhooks;
 

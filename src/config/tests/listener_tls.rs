@@ -79,22 +79,30 @@ fn what_is_wrong_with_them_is_told_with_its_place_and_repeats_nothing_of_the_key
     let (other, other_key) = made(|_| {});
     let cut = key.replace("-----END PRIVATE KEY-----\n", "");
     let cases: [(&str, &str, &str); 9] = [
-        (&certificate, &other_key, "3:16: tls_key_file: DIR/tls.key is not the key of the first certificate in DIR/tls.pem"),
-        (&format!("{other}{certificate}"), &key, "3:16: tls_key_file: DIR/tls.key is not the key of the first certificate"),
-        (&certificate, "", "3:16: tls_key_file: DIR/tls.key has no key in PEM"),
-        (&certificate, &certificate, "3:16: tls_key_file: DIR/tls.key has no key in PEM"),
-        (&certificate, &cut, "3:16: tls_key_file: DIR/tls.key is not PEM: the line that ends a section is missing"),
+        (
+            &certificate,
+            &other_key,
+            "3:16: tls_key_file: the private key in DIR/tls.key does not belong to the first certificate in DIR/tls.pem",
+        ),
+        (
+            &format!("{other}{certificate}"),
+            &key,
+            "3:16: tls_key_file: the private key in DIR/tls.key does not belong to the first certificate",
+        ),
+        (&certificate, "", "3:16: tls_key_file: DIR/tls.key is not PEM: expected text with a line"),
+        (&certificate, &certificate, "3:16: tls_key_file: DIR/tls.key has no private key: expected a part"),
+        (&certificate, &cut, "3:16: tls_key_file: DIR/tls.key is broken PEM: a part of it has no line"),
         (
             &certificate,
             "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
-            "3:16: tls_key_file: the key in DIR/tls.key is encrypted",
+            "3:16: tls_key_file: the private key in DIR/tls.key is encrypted",
         ),
-        (&key, &key, "2:24: tls_certificate_file: DIR/tls.pem has 0 certificates in PEM"),
-        (&certificate.repeat(17), &key, "2:24: tls_certificate_file: DIR/tls.pem has 17 certificates in PEM; expected 1 to 16"),
+        (&key, &key, "2:24: tls_certificate_file: DIR/tls.pem has no certificate: expected a part"),
+        (&certificate.repeat(17), &key, "2:24: tls_certificate_file: DIR/tls.pem has 17 certificates; a chain of 16"),
         (
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
             &key,
-            "2:24: tls_certificate_file: the first certificate in DIR/tls.pem can't be used",
+            "2:24: tls_certificate_file: the first certificate of DIR/tls.pem can't be used",
         ),
     ];
     for (certificate, private_key, expected) in cases {

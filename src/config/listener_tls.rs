@@ -6,28 +6,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
+use rustls::{CertificateError, Error, RootCertStore};
 
 use super::environment::Environment;
 use super::mistakes::Report;
 use super::notation::PATH;
 use super::outside;
+use super::pem::{self, Unfit};
 use super::raw::Section;
-use crate::limits::{TLS_CHAIN_MAX, TLS_FILE_SIZE_MAX};
+use crate::limits::TLS_CHAIN_MAX;
 use crate::time::UnixMillis;
 
 const CERTIFICATE: &str = "tls_certificate_file";
 const KEY: &str = "tls_key_file";
-const ENCRYPTED: &[u8] = b"ENCRYPTED PRIVATE KEY";
 
 /// With what the listener proves who it is: a certificate, those that vouch for it, and the key that belongs to it.
 #[derive(Clone)]
-pub struct TlsIdentity {
+pub struct ListenerTls {
     /// The file of the certificates, in PEM.
     pub certificate_file: PathBuf,
     /// The file of the key, in PEM.
@@ -40,13 +39,13 @@ pub struct TlsIdentity {
     key_is_open: bool,
 }
 
-impl fmt::Debug for TlsIdentity {
+impl fmt::Debug for ListenerTls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "TlsIdentity({}, {})", self.certificate_file.display(), self.key_file.display())
+        write!(formatter, "ListenerTls({}, {})", self.certificate_file.display(), self.key_file.display())
     }
 }
 
-impl PartialEq for TlsIdentity {
+impl PartialEq for ListenerTls {
     /// The same certificates from the same files. Another key makes another certificate.
     fn eq(&self, other: &Self) -> bool {
         let of = |identity: &Self| (identity.certificate_file.clone(), identity.key_file.clone());
@@ -54,9 +53,9 @@ impl PartialEq for TlsIdentity {
     }
 }
 
-impl Eq for TlsIdentity {}
+impl Eq for ListenerTls {}
 
-impl TlsIdentity {
+impl ListenerTls {
     /// What `[server]` says of it; nothing when neither key is there, or when there is a mistake, which the report has then.
     pub(super) fn read(
         section: &mut Section<'_>,
@@ -79,30 +78,19 @@ impl TlsIdentity {
             }
         };
         let places = [&certificate.1, &key.1].map(|span| report.place(span.start));
-        let chain = chain(certificate.0, config_directory, environment);
+        let place = |text: &str| outside::place(text, config_directory, environment);
+        let chain = place(certificate.0).and_then(chain);
         let chain = chain.map_err(|sentence| report.wrong(certificate.1.start, format!("{CERTIFICATE}: {sentence}"))).ok();
-        let read = private_key(key.0, config_directory, environment);
+        let read = place(key.0).and_then(private_key);
         let read = read.map_err(|sentence| report.wrong(key.1.start, format!("{KEY}: {sentence}"))).ok();
         let ((certificate_file, chain), (key_file, private_key, key_is_open)) = (chain?, read?);
-        let certified = match CertifiedKey::from_der(chain, private_key, &provider()) {
+        let certified = match pem::certified(&certificate_file, chain, &key_file, private_key) {
             Ok(certified) => Arc::new(certified),
-            Err(error) => {
-                let (offset, sentence) = match error {
-                    Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => (
-                        key.1.start,
-                        format!(
-                            "{KEY}: {} is not the key of the first certificate in {}; that one has to be the listener's own, those that vouch for it follow",
-                            key_file.display(),
-                            certificate_file.display()
-                        ),
-                    ),
-                    Error::InvalidCertificate(why) => (
-                        certificate.1.start,
-                        format!("{CERTIFICATE}: the first certificate in {} can't be used: {why}", certificate_file.display()),
-                    ),
-                    other => (key.1.start, format!("{KEY}: the key in {} can't be used: {other}", key_file.display())),
-                };
-                report.wrong(offset, sentence);
+            Err(unfit) => {
+                match unfit {
+                    Unfit::Certificate(sentence) => report.wrong(certificate.1.start, format!("{CERTIFICATE}: {sentence}")),
+                    Unfit::Key(sentence) => report.wrong(key.1.start, format!("{KEY}: {sentence}")),
+                }
                 return None;
             }
         };
@@ -128,7 +116,7 @@ impl TlsIdentity {
         let mut roots = RootCertStore::empty();
         roots.add(own.clone().into_owned()).ok()?;
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_millis(now.0));
-        let algorithms = provider().signature_verification_algorithms.all;
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
         let parsed = ParsedCertificate::try_from(own).ok()?;
         let shown = |time: UnixTime| UnixMillis(time.as_secs().saturating_mul(1000));
         let path = self.certificate_file.display();
@@ -145,49 +133,17 @@ impl TlsIdentity {
     }
 }
 
-/// Named, not the process default: which one that is depends on what else is linked in.
-fn provider() -> CryptoProvider {
-    aws_lc_rs::default_provider()
-}
-
-fn chain(text: &str, config_directory: &Path, environment: &Environment) -> Result<(PathBuf, Vec<CertificateDer<'static>>), String> {
-    let path = outside::place(text, config_directory, environment)?;
-    let pem = outside::content(&path, TLS_FILE_SIZE_MAX, "certificate")?;
-    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| not_pem(&path, &error))?;
-    if chain.is_empty() || chain.len() > TLS_CHAIN_MAX {
-        return Err(format!(
-            "{} has {} certificates in PEM; expected 1 to {TLS_CHAIN_MAX}, each between -----BEGIN CERTIFICATE----- and -----END CERTIFICATE-----",
-            path.display(),
-            chain.len()
-        ));
+fn chain(path: PathBuf) -> Result<(PathBuf, Vec<CertificateDer<'static>>), String> {
+    let chain = pem::certificates(&path)?;
+    if chain.len() > TLS_CHAIN_MAX {
+        return Err(format!("{} has {} certificates; a chain of {TLS_CHAIN_MAX} is long enough", path.display(), chain.len()));
     }
     Ok((path, chain))
 }
 
-fn private_key(text: &str, config_directory: &Path, environment: &Environment) -> Result<(PathBuf, PrivateKeyDer<'static>, bool), String> {
-    let path = outside::place(text, config_directory, environment)?;
-    let pem = outside::content(&path, TLS_FILE_SIZE_MAX, "key")?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
-        pem::Error::NoItemsFound if pem.windows(ENCRYPTED.len()).any(|some| some == ENCRYPTED) => {
-            format!("the key in {} is encrypted; expected one that is not, in a file that only hookwheel's user may read", path.display())
-        }
-        pem::Error::NoItemsFound => {
-            format!("{} has no key in PEM; expected one that begins with -----BEGIN PRIVATE KEY-----", path.display())
-        }
-        other => not_pem(&path, &other),
-    })?;
+/// The key, and whether every user of this machine may read it.
+fn private_key(path: PathBuf) -> Result<(PathBuf, PrivateKeyDer<'static>, bool), String> {
+    let key = pem::private_key(&path)?;
     let mode = path.metadata().map_err(|error| format!("{} can't be read: {error}", path.display()))?.permissions().mode();
     Ok((path, key, mode & 0o004 != 0))
-}
-
-/// Says what kind of thing is wrong, and repeats nothing of the file: it may hold a key.
-fn not_pem(path: &Path, error: &pem::Error) -> String {
-    let what = match error {
-        pem::Error::MissingSectionEnd { .. } => "the line that ends a section is missing",
-        pem::Error::IllegalSectionStart { .. } => "a line that begins a section is malformed",
-        pem::Error::Base64Decode(_) => "what stands between two such lines is not base64",
-        _ => "it can't be understood",
-    };
-    format!("{} is not PEM: {what}", path.display())
 }
