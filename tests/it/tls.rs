@@ -184,7 +184,7 @@ fn the_files_are_checked_before_anything_starts_and_shown_but_for_what_is_in_the
     assert!(daemon.stop().success());
     fs::write(house.path("tls.key"), "nothing of the kind").unwrap();
     let (code, said) = check();
-    assert!(code == 78 && said.contains("has no key in PEM"), "{said}");
+    assert!(code == 78 && said.contains("is not PEM: expected text"), "{said}");
     assert_eq!(house.refused().0, 78);
 }
 

@@ -76,8 +76,8 @@ fn bodies_in_memory_are_bounded_in_total() {
     all_there.wait();
     let statuses = threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>();
     let of = |wanted: &[u8]| statuses.iter().filter(|status| status.as_slice() == wanted).count();
-    let fit = limits::REQUEST_BODIES_MAX / limits::REQUEST_SIZE_MAX;
-    assert!(of(b"202") + of(b"503") == clients && of(b"503") > 0 && of(b"202") <= fit, "{statuses:?}");
+    // What still lay between the two when the first were answered may have found their room: how many fit is not said, how much memory they take is.
+    assert!(of(b"202") + of(b"503") == clients && of(b"503") > 0, "{statuses:?}");
     // Its pieces, the whole body, and for a moment what the allocator has not given back of either; and each connection has a buffer of its own.
     let bound = 3 * limits::REQUEST_BODIES_MAX + clients * 2 * limits::REQUEST_HEADERS_MAX;
     let grown = peak_bytes(&daemon).saturating_sub(before);
