@@ -59,27 +59,33 @@ impl Config {
                 spec.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect::<serde_json::Map<_, _>>(),
             );
         }
+        for (key, differs, value) in self.optional_keys(spec) {
+            if differs {
+                definition.set(key, value);
+            }
+        }
+        definition
+    }
+
+    /// What a webhook may say besides what it is, whether it is different from the default, and what it is.
+    pub(super) fn optional_keys(&self, spec: &WebhookSpec) -> [(&'static str, bool, Value); 12] {
         let own = spec.allow_networks.iter().filter(|network| !self.egress.allow_networks.contains(network));
         let own = own.map(|network: &IpNet| Value::from(network.to_string())).collect::<Vec<_>>();
         let default = &self.delivery;
-        let differing = [
+        [
             ("signing", spec.signing != Signing::default(), json!(spec.signing)),
-            ("paused", spec.paused, json!(true)),
-            ("allow_networks", !own.is_empty(), Value::from(own)),
             ("timeout", spec.timeout_ms != default.timeout_ms, json!(notation::duration(spec.timeout_ms))),
             ("success", spec.success != default.success, success(&spec.success)),
             ("retry", spec.schedule != default.schedule, retry(&spec.schedule)),
             ("max_in_flight", spec.max_in_flight != default.max_in_flight, json!(spec.max_in_flight)),
             ("rate", spec.rate != default.rate, json!(spec.rate.map(|rate| rate.to_string()))),
             ("ordered", spec.ordered != default.ordered, json!(spec.ordered)),
+            ("allow_networks", !own.is_empty(), Value::from(own)),
+            ("paused", spec.paused, json!(spec.paused)),
             ("ca_file", spec.ca_file().is_some(), json!(spec.ca_file())),
             ("client_certificate_file", spec.client_certificate_file().is_some(), json!(spec.client_certificate_file())),
             ("client_key_file", spec.client_key_file().is_some(), json!(spec.client_key_file())),
-        ];
-        for (key, _, value) in differing.into_iter().filter(|(_, differs, _)| *differs) {
-            definition.set(key, value);
-        }
-        definition
+        ]
     }
 }
 

@@ -10,22 +10,6 @@ use super::{Config, notation, raw};
 use crate::model::TokenScope;
 use crate::model::report::ConfigValue;
 
-/// What a webhook may have different from the others.
-const OVERRIDES: [&str; 12] = [
-    "signing",
-    "timeout",
-    "success",
-    "retry",
-    "max_in_flight",
-    "rate",
-    "ordered",
-    "allow_networks",
-    "paused",
-    "ca_file",
-    "client_certificate_file",
-    "client_key_file",
-];
-
 impl Config {
     /// Every value in force, and of each webhook what it has different. What is confidential is left out.
     #[must_use]
@@ -91,15 +75,9 @@ impl Config {
         for section in sections {
             let id = section.get("id").and_then(|id| id.get_ref().as_str()).unwrap_or_default();
             let Some(spec) = self.webhooks.iter().find(|spec| spec.id.as_str() == id) else { continue };
-            let definition = self.definition_of(spec);
-            for key in OVERRIDES {
-                let Some(written) = section.get(key) else { continue };
+            for (key, _, value) in self.optional_keys(spec) {
                 // What is written and the same as the default still comes from here.
-                let default = self.general().into_iter().find(|(section, name, _)| *section == "delivery" && *name == key);
-                let value = definition.get(key).cloned().or(default.map(|(_, _, value)| value)).unwrap_or(match key {
-                    "signing" => json!(spec.signing),
-                    _ => json!(spec.paused),
-                });
+                let Some(written) = section.get(key) else { continue };
                 let source = report.place(written.span().start);
                 values.push(ConfigValue { section: format!("webhook {id}"), key: key.to_owned(), value, source });
             }
@@ -134,5 +112,15 @@ mod tests {
         assert_eq!(of("webhook crm", "ordered"), (json!(false), "webhooks.toml:14"));
         assert_eq!(of("token platform", "projects"), (json!(["*"]), "webhooks.toml:16"));
         assert!(!format!("{values:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn what_a_webhook_says_and_would_be_so_anyway_is_shown_as_what_it_is() {
+        let text = "[egress]\nallow_networks = [\"10.0.0.0/8\"]\n[[webhook]]\nid = \"crm\"\ntitle = \"CRM\"\nproject = \"shop.example.com\"\nurl = \"https://x.example/\"\nevents = [\"*\"]\nallow_networks = []\nsigning = \"v1\"\npaused = false\ntimeout = \"10s\"\n";
+        let config = Config::parse(Path::new("webhooks.toml"), text, &Environment::default()).unwrap();
+        let values = config.effective().into_iter().filter(|value| value.section == "webhook crm");
+        let shown = values.map(|value| (value.key, value.value)).collect::<std::collections::BTreeMap<_, _>>();
+        let expected = [("allow_networks", json!([])), ("paused", json!(false)), ("signing", json!("v1")), ("timeout", json!("10s"))];
+        assert_eq!(shown, expected.map(|(key, value)| (key.to_owned(), value)).into());
     }
 }

@@ -24,7 +24,6 @@ mod webhook;
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -186,11 +185,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
         return Err(format!("this is a directory; expected a file such as {}", path.join(PATHS_DEFAULT[0]).display()));
     }
     let failed = |error: std::io::Error| format!("can't be read: {error}");
-    let file = File::open(path).map_err(failed)?;
-    // With room for all of it from the beginning: what grows leaves what it was behind.
-    let size = file.metadata().map_or(0, |metadata| metadata.len()).min(CONFIG_SIZE_MAX);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1));
-    file.take(CONFIG_SIZE_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let bytes = File::open(path).and_then(|file| outside::up_to(CONFIG_SIZE_MAX, file)).map_err(failed)?;
     if bytes.len() as u64 > CONFIG_SIZE_MAX {
         return Err(format!("larger than {} MiB: that is no configuration", CONFIG_SIZE_MAX >> 20));
     }

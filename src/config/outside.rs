@@ -1,7 +1,7 @@
 //! Files beside the configuration that it names: where they lie, and what stands in them. It never repeats that in a message.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -22,18 +22,23 @@ pub(super) fn place(text: &str, config_directory: &Path, environment: &Environme
 
 /// What stands in a file, which may be confidential. `what` says what a file of more than `size_max` bytes can't be.
 pub(super) fn content(path: &Path, size_max: u64, what: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-    let failed = |error: std::io::Error| format!("{} can't be read: {error}", path.display());
+    let failed = |error: io::Error| format!("{} can't be read: {error}", path.display());
     // Opening a named pipe would wait for its writer.
-    let metadata = path.metadata().map_err(failed)?;
-    if !metadata.is_file() {
+    if !path.metadata().map_err(failed)?.is_file() {
         return Err(format!("{} is not a file", path.display()));
     }
-    // All at once, so that no part of it stays behind where a buffer has grown out of its place.
-    let size = usize::try_from(metadata.len().min(size_max)).unwrap_or_default();
-    let mut content = Zeroizing::new(Vec::with_capacity(size + 1));
-    File::open(path).map_err(failed)?.take(size_max + 1).read_to_end(&mut content).map_err(failed)?;
+    let content = up_to(size_max, File::open(path).map_err(failed)?).map_err(failed)?;
     if content.len() as u64 > size_max {
         return Err(format!("{} is larger than {size_max} bytes: that is no {what}", path.display()));
     }
+    Ok(content)
+}
+
+/// What can be read of `file`, up to one byte beyond `size_max`: of whoever has that one it is too large. It is read at once into room for all of it, so that no part of it stays
+/// behind where a buffer has grown out of its place.
+pub(super) fn up_to(size_max: u64, file: File) -> io::Result<Zeroizing<Vec<u8>>> {
+    let size = file.metadata().map_or(0, |metadata| metadata.len()).min(size_max);
+    let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1));
+    file.take(size_max + 1).read_to_end(&mut content)?;
     Ok(content)
 }

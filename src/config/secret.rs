@@ -45,17 +45,11 @@ pub(super) fn secret(
 /// How the requests of a webhook are signed: its own secret says it, and otherwise `signing`.
 pub(super) fn signing(section: &mut Section<'_>, secret: Option<&Secret>, report: &mut Report<'_>) -> Signing {
     const SIGNING: &str = "\"v1\" or \"v1a\"";
-    let own = secret.map(Secret::signing);
     let said = section.parsed("signing", SIGNING, report, |text| {
         let said = Signing::parse(text)?;
-        match own {
-            Some(own) if own != said => {
-                Err(format!("the secret of this webhook is one of {own}; leave this out, or name the other kind of secret"))
-            }
-            _ => Ok(said),
-        }
+        secret.map_or(Ok(()), |secret| secret.agree_with(text)).map(|()| said)
     });
-    own.or(said).unwrap_or_default()
+    secret.map(Secret::signing).or(said).unwrap_or_default()
 }
 
 fn from_file(text: &str, config_directory: &Path, environment: &Environment) -> Result<Secret, String> {

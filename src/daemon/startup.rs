@@ -129,7 +129,6 @@ fn dispatcher(runtime: &Runtime, config: &Config, listen: SocketAddr, tls: Optio
 
 /// What the listener speaks TLS with, where the configuration says so.
 fn tls(config: &Config) -> Result<Option<Tls>, DaemonError> {
-    reload::warn(config);
     let identity = config.server.tls.as_ref();
     identity.map(|identity| Tls::new(Arc::clone(&identity.certified)).map_err(DaemonError::failed)).transpose()
 }
@@ -163,6 +162,7 @@ struct Parts {
 fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House {
     let Parts { inbox, environment, lists, blacklist, dispatcher, sandboxes, listen, tls, admin_socket, space, warnings, clock, mistakes } =
         parts;
+    reload::warn(&config);
     if mistakes.is_none() {
         last_good::remember(&config.server.data_dir, &config);
     }

@@ -80,15 +80,22 @@ impl Refusal {
 /// # Errors
 /// Why it is not to be dialled.
 pub fn judge(address: SocketAddr, allow_networks: &[IpNet], allow_ports: &[u16], own_listeners: &[SocketAddr]) -> Result<(), Refusal> {
-    let ip = inner(address.ip());
-    if own_listeners.iter().any(|own| is_own(SocketAddr::new(ip, address.port()), *own)) {
+    if is_own_listener(address, own_listeners) {
         return Err(Refusal::OwnListener);
     }
+    let ip = inner(address.ip());
     if let Some(why) = port_refusal(address.port(), allow_ports) {
         return Err(Refusal::Port(why));
     }
     let is_allowed = allow_networks.iter().any(|network| network.contains(&ip));
     if is_allowed || is_public(ip) { Ok(()) } else { Err(Refusal::Special) }
+}
+
+/// Whether the daemon itself listens there.
+#[must_use]
+pub fn is_own_listener(address: SocketAddr, own_listeners: &[SocketAddr]) -> bool {
+    let address = SocketAddr::new(inner(address.ip()), address.port());
+    own_listeners.iter().any(|own| is_own(address, *own))
 }
 
 /// Whether a connection leads back to the daemon through an address of this machine that no configuration names: its public one, say, when it listens on `0.0.0.0`.

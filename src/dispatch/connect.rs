@@ -59,7 +59,7 @@ pub(super) fn fail<T>(class: OutcomeClass, sentence: String) -> Result<T, Connec
 pub struct Connector {
     pub(super) names: CurrentNames,
     pub(super) tls: Tls,
-    /// For the daemon's own listener, where it speaks TLS.
+    /// For the daemon's own listener, where it speaks TLS and may be dialled.
     pub(super) own_tls: Option<Arc<ClientConfig>>,
     pub(super) allow_networks: Arc<[IpNet]>,
     pub(super) allow_ports: Arc<[u16]>,
@@ -192,7 +192,7 @@ impl Connector {
         let Ok(name) = ServerName::try_from(host.to_owned()) else {
             return fail(OutcomeClass::UrlRefused, format!("{host} is no name that a certificate could have"));
         };
-        let is_own = address::judge(remote, &[], &[], &self.own_listeners) == Err(Refusal::OwnListener);
+        let is_own = address::is_own_listener(remote, &self.own_listeners);
         let config = self.own_tls.as_ref().filter(|_| is_own).unwrap_or(&self.tls.config);
         let handshake = TlsConnector::from(Arc::clone(config)).connect(name, socket);
         let (result, certificate) = self.tls.listen(handshake).await;

@@ -263,14 +263,16 @@ impl Dispatcher {
     fn connector(&self, spec: &WebhookSpec, pools: &Pools) -> Result<Connector, String> {
         let tls = self.shared.tls.make(spec.tls.as_deref());
         let tls = tls.map_err(|error| format!("the webhook's ca_file or client certificate can't be used: {error}"))?;
+        let to_sandbox = is_sandbox(spec);
+        let own_certificate = pools.settings.own_certificate.clone().filter(|_| to_sandbox);
         Ok(Connector {
             names: pools.names.clone(),
-            own_tls: pools.settings.own_certificate.clone().map(|certificate| Arc::new(own::trusting(certificate, &tls.config))),
+            own_tls: own_certificate.map(|certificate| Arc::new(own::trusting(certificate, &tls.config))),
             tls,
             allow_networks: Arc::from(spec.allow_networks.as_slice()),
             allow_ports: Arc::from(pools.settings.allow_ports.as_slice()),
             own_listeners: Arc::from(pools.settings.own_listeners.as_slice()),
-            to_sandbox: is_sandbox(spec),
+            to_sandbox,
             open: Arc::clone(&self.shared.open),
         })
     }

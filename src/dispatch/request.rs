@@ -5,8 +5,6 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use aws_lc_rs::hmac;
-use aws_lc_rs::signature::Ed25519KeyPair;
 use data_encoding::BASE64;
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -14,7 +12,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT
 use hyper::{Method, Request, Uri};
 
 use super::Job;
-use crate::model::{Secret, Signing};
+use crate::model::Secret;
 
 const USER_AGENT_VALUE: &str = concat!("hookwheel/", env!("CARGO_PKG_VERSION"));
 
@@ -65,27 +63,10 @@ pub fn signature(secrets: &[Secret], id: &str, timestamp: u64, body: &[u8]) -> S
     let mut text = String::new();
     for secret in secrets {
         let (version, separator) = (secret.signing(), if text.is_empty() { "" } else { " " });
-        let signed = match version {
-            Signing::V1 => BASE64.encode(hmac_of(secret, head.as_bytes(), body).as_ref()),
-            Signing::V1a => BASE64.encode(&ed25519_of(secret, head.as_bytes(), body)),
-        };
+        let signed = BASE64.encode(&secret.sign(head.as_bytes(), body));
         write!(text, "{separator}{version},{signed}").expect("writing to a String succeeds");
     }
     text
-}
-
-fn hmac_of(secret: &Secret, head: &[u8], body: &[u8]) -> hmac::Tag {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret.expose_bytes()));
-    context.update(head);
-    context.update(body);
-    context.sign()
-}
-
-fn ed25519_of(secret: &Secret, head: &[u8], body: &[u8]) -> Vec<u8> {
-    let seed = secret.expose_bytes().first_chunk::<32>().expect("a v1a key begins with a seed of 32 bytes");
-    let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("any 32 bytes are a seed");
-    // ed25519 goes over a message twice, so it has to be in one piece.
-    pair.sign(&[head, body].concat()).as_ref().to_vec()
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use aws_lc_rs::{constant_time, hmac};
 use data_encoding::BASE64;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -143,6 +144,40 @@ impl Secret {
         self.signing
     }
 
+    /// Why a webhook with this secret can't be said to sign so, if it can't.
+    ///
+    /// # Errors
+    /// A sentence that says which of the two to change.
+    pub fn agree_with(&self, said: &str) -> Result<(), String> {
+        let own = self.signing;
+        if said == own.as_str() {
+            return Ok(());
+        }
+        Err(format!("the secret of this webhook is one of {own}; leave this out, or name the other kind of secret"))
+    }
+
+    /// Signs `head` and `body`, one behind the other.
+    ///
+    /// # Panics
+    /// Never: the key of a secret is one for its kind.
+    #[must_use]
+    pub fn sign(&self, head: &[u8], body: &[u8]) -> Vec<u8> {
+        match self.signing {
+            Signing::V1 => {
+                let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, self.expose_bytes()));
+                context.update(head);
+                context.update(body);
+                context.sign().as_ref().to_vec()
+            }
+            Signing::V1a => {
+                let seed = self.expose_bytes().first_chunk::<HALF>().expect("a v1a key begins with its seed");
+                let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("any 32 bytes are a seed");
+                // ed25519 goes over a message twice, so it has to be in one piece.
+                pair.sign(&[head, body].concat()).as_ref().to_vec()
+            }
+        }
+    }
+
     /// The key itself, for signing: of `v1a` seed and public key.
     #[must_use]
     pub fn expose_bytes(&self) -> &[u8] {
@@ -210,6 +245,22 @@ impl CheckingKey {
         let key = decoded(encoded, PUBLIC_PREFIX)?;
         let key = <[u8; HALF]>::try_from(key.as_slice());
         key.map(Self::Public).map_err(|_| format!("a public key has {HALF} bytes behind \"whpk_\" and its base64"))
+    }
+
+    /// Whether any of these signatures, all of its kind, is one of `head` and `body`. None tells by the time it takes how nearly it is one.
+    #[must_use]
+    pub fn fits<'a>(&self, head: &[u8], body: &[u8], mut signatures: impl Iterator<Item = &'a [u8]>) -> bool {
+        match self {
+            Self::Shared(secret) => {
+                let expected = secret.sign(head, body);
+                signatures.any(|signature| constant_time::verify_slices_are_equal(&expected, signature).is_ok())
+            }
+            Self::Public(public) => {
+                let message = [head, body].concat();
+                let public = UnparsedPublicKey::new(&ED25519, public);
+                signatures.any(|signature| public.verify(&message, signature).is_ok())
+            }
+        }
     }
 
     /// Which signatures it checks.

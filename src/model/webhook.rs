@@ -244,6 +244,34 @@ impl fmt::Display for Pause {
 }
 
 #[cfg(test)]
+impl WebhookSpec {
+    /// One of the file that wants everything of `shop.example.com`, with every default, for tests to be about.
+    pub(crate) fn plain(id: &str, url: &str) -> Self {
+        Self {
+            id: WebhookId::parse(id).unwrap(),
+            title: id.to_owned(),
+            project: Project::parse("shop.example.com").unwrap(),
+            url: url.parse().unwrap(),
+            selectors: vec![Selector::parse("*").unwrap()],
+            secret: None,
+            signing: Signing::default(),
+            headers: Vec::new(),
+            paused: false,
+            allow_networks: Vec::new(),
+            tls: None,
+            timeout_ms: 10_000,
+            success: SuccessRule::default(),
+            schedule: RetrySchedule::default(),
+            max_in_flight: 10,
+            rate: None,
+            ordered: false,
+            origin: Origin::File,
+            place: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

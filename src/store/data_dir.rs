@@ -18,7 +18,7 @@
 //! | format | what a version that knows only the one before could not read |
 //! | --- | --- |
 //! | 1 | |
-//! | 2 | attempts that ended in one of the classes which an attempt could not end in before; webhooks with files for TLS |
+//! | 2 | attempts that ended in one of the classes which an attempt could not end in before; webhooks with files for TLS; keys of `v1a`; secrets that are sealed |
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};

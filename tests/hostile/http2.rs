@@ -1,4 +1,4 @@
-//! Frames of HTTP/2 (RFC 9113), written by hand because no library would send them. It reads everything that it is sent, so that nothing holds up its floods, and never answers well.
+//! HTTP/2 whose frames are written by hand because no library would send them. It reads everything that it is sent, so that nothing holds up its floods, and never answers well.
 
 use std::io;
 use std::time::Duration;
@@ -8,21 +8,12 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
 
+use super::frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame};
 use super::{Misbehaviour, garbage, rest};
 
-/// The types of frames, RFC 9113, section 6.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
 const PUSH_PROMISE: u8 = 5;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-/// Flags: of DATA and HEADERS the end of the stream, of SETTINGS and PING the acknowledgement.
-const END_STREAM: u8 = 1;
+/// Of SETTINGS and PING: the acknowledgement.
 const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
 /// `:status: 200` in the static table of HPACK.
 const STATUS_200: u8 = 0x88;
 
@@ -150,11 +141,6 @@ fn hpack_bomb() -> Vec<u8> {
 
 fn go_away(last_stream: u32) -> Vec<u8> {
     frame(GOAWAY, 0, 0, &[last_stream.to_be_bytes(), 0_u32.to_be_bytes()].concat())
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 async fn write(writer: &mut Writer, bytes: &[u8]) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where by panicking")]
 
+pub(crate) mod frames;
 mod http1;
 mod http2;
 mod identity;

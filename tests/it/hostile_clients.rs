@@ -6,7 +6,6 @@ mod http2;
 mod malformed;
 mod tokens;
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -19,13 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A daemon whose listener anybody on this machine may speak to.
 fn house() -> House {
     House::new("")
-}
-
-/// Memory that the daemon had resident at its most.
-fn peak_bytes(daemon: &Daemon<'_>) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
 /// A healthy client is served, if not at once, then as soon as those before it have been dealt with.

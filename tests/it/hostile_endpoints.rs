@@ -52,13 +52,6 @@ fn metric(text: &str, name: &str) -> u64 {
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// Kibibytes that a process had in memory at most.
-fn peak_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 /// The attempts of the one delivery of a webhook.
 fn attempts(house: &House, webhook: &str) -> Vec<Value> {
     let listed = house.json(&["deliveries", "list", "--webhook", webhook]);
@@ -77,7 +70,7 @@ fn each_misbehaviour_ends_as_documented_and_costs_the_others_nothing() {
     let mut command = house.serve();
     command.env("SSL_CERT_FILE", house.path("ca.pem")).env_remove("SSL_CERT_DIR");
     let daemon = house.start_as(command);
-    let (files_before, peak_before) = (metric(&daemon.get("/metrics"), "process_open_fds"), peak_kib(daemon.pid()));
+    let (files_before, peak_before) = (metric(&daemon.get("/metrics"), "process_open_fds"), daemon.peak_bytes());
 
     for (project, count) in [("hostile.example.com", 1), ("healthy.example.com", HEALTHY)] {
         assert_eq!(daemon.post("application/x-ndjson", events(project, count).as_bytes()).0, 202);
@@ -102,7 +95,7 @@ fn each_misbehaviour_ends_as_documented_and_costs_the_others_nothing() {
     let got = receiver.received().iter().map(|one| one.header("webhook-id").to_owned()).collect::<std::collections::HashSet<_>>();
     assert_eq!(got.len(), HEALTHY, "the healthy one got everything");
 
-    let grown_mib = (peak_kib(daemon.pid()) - peak_before) / 1024;
+    let grown_mib = (daemon.peak_bytes() - peak_before) >> 20;
     assert!(grown_mib < 128, "{grown_mib} MiB for {} hostile endpoints", servers.len());
     // Those of the healthy one, which are kept, and one for each attempt, some of which HTTP/2 leaves open for a while.
     let open = metric(&daemon.get("/metrics"), "process_open_fds") - files_before;

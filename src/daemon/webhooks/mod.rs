@@ -261,11 +261,13 @@ pub(super) fn definition(house: &House, id: &WebhookId, with_secret: bool) -> Re
 /// [`Refusal`] when the daemon is ending or its store fails.
 pub(super) async fn apply(house: &House, states: Vec<WebhookState>, settings: Vec<Setting>) -> Result<(), Refusal> {
     let config = house.config();
-    let before = house.registry().clone();
-    let mut registry = before.clone();
-    states.iter().cloned().for_each(|state| registry.put(state));
-    settings.iter().cloned().for_each(|setting| registry.set(setting));
-    let plan = registry.plan(&config, Some(&before), house.0.clock.now(), reload::fresh_secret);
+    let plan = {
+        let before = house.registry();
+        let mut registry = before.clone();
+        states.iter().cloned().for_each(|state| registry.put(state));
+        settings.iter().cloned().for_each(|setting| registry.set(setting));
+        registry.plan(&config, Some(&before), house.0.clock.now(), reload::fresh_secret)
+    };
     let plan = plan.map_err(|detail| Refusal::Unavailable { detail })?;
     let facts = states.into_iter().map(Fact::Webhook).chain(settings.into_iter().map(Fact::Setting)).chain(plan.facts());
     house.commit(facts.collect()).await?;
@@ -278,15 +280,11 @@ async fn judge(house: &House, mut definition: Definition) -> Result<Wanted, Refu
     let invalid = |detail| Refusal::Invalid { detail };
     let secret = definition.take_text("secret").map_err(invalid)?.map(Zeroizing::new);
     let secret = secret.map(|text| Secret::parse(&text)).transpose().map_err(|sentence| invalid(format!("secret: {sentence}")))?;
-    if let Some(own) = secret.as_ref().map(Secret::signing) {
+    if let Some(secret) = &secret {
         match definition.text("signing") {
-            Some(said) if said != own.as_str() => {
-                let detail =
-                    format!("signing: the secret of this webhook is one of {own}; leave this out, or name the other kind of secret");
-                return Err(invalid(detail));
-            }
-            None if own != Signing::default() => definition.set("signing", own.as_str()),
-            _ => {}
+            Some(said) => secret.agree_with(said).map_err(|sentence| invalid(format!("signing: {sentence}")))?,
+            None if secret.signing() != Signing::default() => definition.set("signing", secret.signing().as_str()),
+            None => {}
         }
     }
     let paused = definition.take_flag("paused").map_err(invalid)?;

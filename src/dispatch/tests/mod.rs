@@ -10,7 +10,7 @@ mod receivers;
 mod tls;
 
 use super::*;
-use crate::model::{Origin, Project, RetrySchedule, Secret, Selector, Signing, SuccessRule, WebhookId, WebhookNumber};
+use crate::model::{Secret, WebhookNumber};
 
 const BODY: &[u8] = br#"{"type":"email.status.bounced"}"#;
 
@@ -21,25 +21,11 @@ fn job(url: &str) -> Job {
 
 fn job_with(url: &str, change: impl FnOnce(&mut WebhookSpec)) -> Job {
     let mut spec = WebhookSpec {
-        id: WebhookId::parse("crm").unwrap(),
         title: "CRM".into(),
-        project: Project::parse("shop.example.com").unwrap(),
-        url: url.parse().unwrap(),
-        selectors: vec![Selector::parse("*").unwrap()],
-        secret: None,
-        signing: Signing::V1,
         headers: vec![("x-tenant".into(), "42".into())],
-        paused: false,
         allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
-        tls: None,
         timeout_ms: 2000,
-        success: SuccessRule::default(),
-        schedule: RetrySchedule::default(),
-        max_in_flight: 10,
-        rate: None,
-        ordered: false,
-        origin: Origin::File,
-        place: None,
+        ..WebhookSpec::plain("crm", url)
     };
     change(&mut spec);
     let webhook = Webhook { number: WebhookNumber(1), spec, secrets: vec![secret()] };

@@ -9,7 +9,7 @@ use tower::ServiceExt;
 
 use super::super::connection::HangUp;
 use super::*;
-use crate::model::{Origin, Project, RetrySchedule, Secret, Selector, Signing, SuccessRule, WebhookNumber, WebhookSpec};
+use crate::model::{Secret, WebhookNumber, WebhookSpec};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -84,27 +84,7 @@ async fn answered(router: Router, request: Request<Body>) -> Answer {
 }
 
 fn pointing(id: &str, url: &str, secret: &str) -> Webhook {
-    let spec = WebhookSpec {
-        id: WebhookId::parse(id).unwrap(),
-        title: id.into(),
-        project: Project::parse("shop.example.com").unwrap(),
-        url: url.parse().unwrap(),
-        selectors: vec![Selector::parse("*").unwrap()],
-        secret: None,
-        signing: Signing::V1,
-        headers: Vec::new(),
-        paused: false,
-        allow_networks: Vec::new(),
-        tls: None,
-        timeout_ms: 1000,
-        success: SuccessRule::default(),
-        schedule: RetrySchedule::default(),
-        max_in_flight: 1,
-        rate: None,
-        ordered: false,
-        origin: Origin::File,
-        place: None,
-    };
+    let spec = WebhookSpec { timeout_ms: 1000, max_in_flight: 1, ..WebhookSpec::plain(id, url) };
     Webhook { number: WebhookNumber(1), spec, secrets: vec![Secret::parse(secret).unwrap()] }
 }
 

@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::http2::{CONTINUATION, GET_HEALTHZ, HEADERS, PREFACE, frame};
+use super::http2::{GET_HEALTHZ, PREFACE};
 use super::{dial, head, is_well, rest_of};
+use crate::hostile::frames::{CONTINUATION, HEADERS, frame};
 use crate::tls;
 
 /// A slow client in a thread of its own, and everything that it heard until its connection was closed.

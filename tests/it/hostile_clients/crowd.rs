@@ -10,7 +10,7 @@ use hookwheel::limits;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{dial, head, is_well, peak_bytes, rest_of};
+use super::{dial, head, is_well, rest_of};
 use crate::daemon::event;
 
 /// Raises the limit of open files of this process, and says how many connections fit in beside everything else.
@@ -34,13 +34,13 @@ fn ten_thousand_idle_connections_keep_nobody_out_for_long() {
     let house = super::house();
     let daemon = house.start();
     is_well(&daemon, "before");
-    let before = peak_bytes(&daemon);
+    let before = daemon.peak_bytes();
     let count = room_for(10_000);
     assert!(count > 1000, "the limit of open files leaves room for {count} connections only");
     let idle = (0..count).map(|_| knock(daemon.address)).collect::<Vec<_>>();
     // All of them are still there, as far as they are concerned.
     is_well(&daemon, "beside");
-    let grown = peak_bytes(&daemon).saturating_sub(before);
+    let grown = daemon.peak_bytes().saturating_sub(before);
     let connections = u64::from(limits::CONNECTIONS_DEFAULT) + limits::REFUSALS_MAX as u64;
     let bound = connections * limits::REQUEST_HEADERS_MAX as u64;
     assert!(grown <= bound, "{grown} bytes for {count} connections; {connections} of them may take {bound}");
@@ -55,7 +55,7 @@ fn bodies_in_memory_are_bounded_in_total() {
     let house = super::house();
     let daemon = house.start();
     is_well(&daemon, "before");
-    let before = peak_bytes(&daemon);
+    let before = daemon.peak_bytes();
     let clients = 2 * limits::REQUEST_BODIES_MAX / limits::REQUEST_SIZE_MAX;
     let all_there = Arc::new(Barrier::new(clients + 1));
     let threads = (0..clients).map(|number| {
@@ -80,7 +80,7 @@ fn bodies_in_memory_are_bounded_in_total() {
     assert!(of(b"202") + of(b"503") == clients && of(b"503") > 0, "{statuses:?}");
     // Its pieces, the whole body, and for a moment what the allocator has not given back of either; and each connection has a buffer of its own.
     let bound = 3 * limits::REQUEST_BODIES_MAX + clients * 2 * limits::REQUEST_HEADERS_MAX;
-    let grown = peak_bytes(&daemon).saturating_sub(before);
+    let grown = daemon.peak_bytes().saturating_sub(before);
     assert!(grown <= bound as u64, "{grown} bytes for {clients} bodies at once; the bound is {bound}");
     is_well(&daemon, "after");
     assert!(daemon.stop().success());

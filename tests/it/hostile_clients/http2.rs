@@ -4,32 +4,18 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::thread;
 
-use super::{dial, is_well, peak_bytes, rest_of};
 use hookwheel::limits;
 
+use super::{dial, is_well, rest_of};
+use crate::hostile::frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame};
+
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const RST_STREAM: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PING: u8 = 6;
-pub(super) const GOAWAY: u8 = 7;
-pub(super) const WINDOW_UPDATE: u8 = 8;
-pub(super) const CONTINUATION: u8 = 9;
-/// Of HEADERS.
-const END_STREAM: u8 = 1;
-/// Of HEADERS and CONTINUATION.
-const END_HEADERS: u8 = 4;
+const WINDOW_UPDATE: u8 = 8;
 /// `GET /healthz` of `localhost`, packed.
 pub(super) const GET_HEALTHZ: &[u8] = b"\x82\x86\x04\x08/healthz\x41\x09localhost";
 /// `POST /v1/events` of `localhost`, packed.
 const POST_EVENTS: &[u8] = b"\x83\x86\x04\x0a/v1/events\x41\x09localhost\x0f\x10\x10application/json";
 const ENHANCE_YOUR_CALM: u32 = 11;
-
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
 
 /// A frame that was heard: its type, its stream, its payload.
 struct Heard(u8, u32, Vec<u8>);
@@ -73,88 +59,72 @@ fn streams() -> impl Iterator<Item = u32> {
 /// CVE-2023-44487: streams are opened and taken back as fast as can be.
 #[test]
 fn rapid_resets_cost_nobody_else_anything() {
-    let house = super::house();
-    let daemon = house.start();
-    is_well(&daemon, "before");
-    let before = peak_bytes(&daemon);
-    for request in [GET_HEALTHZ, POST_EVENTS] {
-        let pairs = streams().take(20_000).flat_map(|stream| {
-            [frame(HEADERS, END_HEADERS | END_STREAM, stream, request), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
-        });
-        let heard = flood(daemon.address, pairs.collect());
-        // All of them in one packet, or each served before it was taken back: harmless either way, but hardly ever the latter.
-        assert!(matches!(reason(&heard), None | Some(ENHANCE_YOUR_CALM)), "{:?}", reason(&heard));
-    }
-    assert_bounded(before, peak_bytes(&daemon));
-    is_well(&daemon, "after");
+    unharmed(|address| {
+        for request in [GET_HEALTHZ, POST_EVENTS] {
+            let pairs = streams().take(20_000).flat_map(|stream| {
+                [frame(HEADERS, END_HEADERS | END_STREAM, stream, request), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
+            });
+            let heard = flood(address, pairs.collect());
+            // All of them in one packet, or each served before it was taken back: harmless either way, but hardly ever the latter.
+            assert!(matches!(reason(&heard), None | Some(ENHANCE_YOUR_CALM)), "{:?}", reason(&heard));
+        }
+    });
 }
 
 /// CVE-2025-8671: streams are opened and the daemon is made to end them.
 #[test]
 fn mistakes_in_stream_after_stream_end_the_connection() {
-    let house = super::house();
-    let daemon = house.start();
-    is_well(&daemon, "before");
-    let before = peak_bytes(&daemon);
-    let pairs = streams()
-        .take(20_000)
-        .flat_map(|stream| [frame(HEADERS, END_HEADERS, stream, POST_EVENTS), frame(WINDOW_UPDATE, 0, stream, &[0; 4])].concat());
-    let heard = flood(daemon.address, pairs.collect());
-    assert!(reason(&heard).is_some_and(|reason| reason != 0), "{:?}", reason(&heard));
-    let resets = heard.iter().filter(|Heard(kind, ..)| *kind == RST_STREAM).count();
-    assert!(resets <= 2 * (limits::HTTP2_MISTAKES_MAX + limits::HTTP2_STREAMS_MAX as usize), "{resets}");
-    assert_bounded(before, peak_bytes(&daemon));
-    is_well(&daemon, "after");
+    unharmed(|address| {
+        let pairs = streams()
+            .take(20_000)
+            .flat_map(|stream| [frame(HEADERS, END_HEADERS, stream, POST_EVENTS), frame(WINDOW_UPDATE, 0, stream, &[0; 4])].concat());
+        let heard = flood(address, pairs.collect());
+        assert!(reason(&heard).is_some_and(|reason| reason != 0), "{:?}", reason(&heard));
+        let resets = heard.iter().filter(|Heard(kind, ..)| *kind == RST_STREAM).count();
+        assert!(resets <= 2 * (limits::HTTP2_MISTAKES_MAX + limits::HTTP2_STREAMS_MAX as usize), "{resets}");
+    });
 }
 
 #[test]
 fn headers_without_end_are_refused() {
-    let house = super::house();
-    let daemon = house.start();
-    is_well(&daemon, "before");
-    let before = peak_bytes(&daemon);
-    // A literal field whose value goes on and on, and frames with nothing in them.
-    let large = [0, 1, b'x', 0x7f, 0xff, 0xff, 0x7f];
-    let grows = frame(CONTINUATION, 0, 1, &[b'y'; 16_384]);
-    let empty = frame(CONTINUATION, 0, 1, b"");
-    for (name, more) in [("large frames", grows.repeat(2000)), ("empty frames", empty.repeat(100_000))] {
-        let said = [frame(HEADERS, 0, 1, &large), more].concat();
-        let heard = flood(daemon.address, said);
-        assert!(reason(&heard).is_some_and(|reason| reason != 0), "{name}");
-    }
-    // A list that is too large, in one whole request: its own stream ends, and no more than that.
-    let field = [&[0, 1, b'x', 0x7f, 0x81, 0x1d][..], &[b'y'; 3840]].concat();
-    let goes_on = frame(CONTINUATION, 0, 1, &field).repeat(3);
-    let ends = frame(CONTINUATION, END_HEADERS, 1, &field);
-    let next = frame(HEADERS, END_HEADERS | END_STREAM, 3, GET_HEALTHZ);
-    let heard = flood(daemon.address, [frame(HEADERS, END_STREAM, 1, &[GET_HEALTHZ, &field].concat()), goes_on, ends, next].concat());
-    let has = |kind: u8, stream: u32| heard.iter().any(|Heard(heard, on, _)| (*heard, *on) == (kind, stream));
-    assert!(!has(DATA, 1) || has(RST_STREAM, 1), "the stream of the large list is not answered as if nothing were wrong");
-    assert_bounded(before, peak_bytes(&daemon));
-    is_well(&daemon, "after");
+    unharmed(|address| {
+        // A literal field whose value goes on and on, and frames with nothing in them.
+        let large = [0, 1, b'x', 0x7f, 0xff, 0xff, 0x7f];
+        let grows = frame(CONTINUATION, 0, 1, &[b'y'; 16_384]);
+        let empty = frame(CONTINUATION, 0, 1, b"");
+        for (name, more) in [("large frames", grows.repeat(2000)), ("empty frames", empty.repeat(100_000))] {
+            let said = [frame(HEADERS, 0, 1, &large), more].concat();
+            let heard = flood(address, said);
+            assert!(reason(&heard).is_some_and(|reason| reason != 0), "{name}");
+        }
+        // A list that is too large, in one whole request: its own stream ends, and no more than that.
+        let field = [&[0, 1, b'x', 0x7f, 0x81, 0x1d][..], &[b'y'; 3840]].concat();
+        let goes_on = frame(CONTINUATION, 0, 1, &field).repeat(3);
+        let ends = frame(CONTINUATION, END_HEADERS, 1, &field);
+        let next = frame(HEADERS, END_HEADERS | END_STREAM, 3, GET_HEALTHZ);
+        let heard = flood(address, [frame(HEADERS, END_STREAM, 1, &[GET_HEALTHZ, &field].concat()), goes_on, ends, next].concat());
+        let has = |kind: u8, stream: u32| heard.iter().any(|Heard(heard, on, _)| (*heard, *on) == (kind, stream));
+        assert!(!has(DATA, 1) || has(RST_STREAM, 1), "the stream of the large list is not answered as if nothing were wrong");
+    });
 }
 
 #[test]
 fn floods_of_frames_that_ask_for_nothing_are_harmless() {
-    let house = super::house();
-    let daemon = house.start();
-    is_well(&daemon, "before");
-    let before = peak_bytes(&daemon);
-    let open = frame(HEADERS, END_HEADERS, 1, POST_EVENTS);
-    for (name, start, again) in [
-        ("SETTINGS", Vec::new(), frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 1])),
-        ("PING", Vec::new(), frame(PING, 0, 0, &[7; 8])),
-        ("empty DATA", open, frame(DATA, 0, 1, b"")),
-        ("WINDOW_UPDATE", Vec::new(), frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
-        ("unknown frames", Vec::new(), frame(0x42, 0, 0, b"what?")),
-        ("PRIORITY", Vec::new(), frame(2, 0, 3, &[0, 0, 0, 0, 1])),
-    ] {
-        // It may end with a complaint, or with nothing left to say; it ends.
-        let heard = flood(daemon.address, [start, again.repeat(100_000)].concat());
-        assert!(!heard.is_empty(), "{name}");
-    }
-    assert_bounded(before, peak_bytes(&daemon));
-    is_well(&daemon, "after");
+    unharmed(|address| {
+        let open = frame(HEADERS, END_HEADERS, 1, POST_EVENTS);
+        for (name, start, again) in [
+            ("SETTINGS", Vec::new(), frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 1])),
+            ("PING", Vec::new(), frame(PING, 0, 0, &[7; 8])),
+            ("empty DATA", open, frame(DATA, 0, 1, b"")),
+            ("WINDOW_UPDATE", Vec::new(), frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+            ("unknown frames", Vec::new(), frame(0x42, 0, 0, b"what?")),
+            ("PRIORITY", Vec::new(), frame(2, 0, 3, &[0, 0, 0, 0, 1])),
+        ] {
+            // It may end with a complaint, or with nothing left to say; it ends.
+            let heard = flood(address, [start, again.repeat(100_000)].concat());
+            assert!(!heard.is_empty(), "{name}");
+        }
+    });
 }
 
 /// More streams than there may be are refused one by one, and the others are answered.
@@ -167,6 +137,17 @@ fn streams_beyond_the_limit_are_refused() {
     let heard = flood(daemon.address, opened.collect());
     let refused = heard.iter().filter(|Heard(kind, _, payload)| *kind == RST_STREAM && payload[..] == [0, 0, 0, 7]).count();
     assert!(refused >= 50 || reason(&heard).is_some_and(|reason| reason != 0), "{refused} of {count}");
+    is_well(&daemon, "after");
+}
+
+/// What is said to `attack`'s address makes the daemon neither unwell nor large.
+fn unharmed(attack: impl FnOnce(SocketAddr)) {
+    let house = super::house();
+    let daemon = house.start();
+    is_well(&daemon, "before");
+    let before = daemon.peak_bytes();
+    attack(daemon.address);
+    assert_bounded(before, daemon.peak_bytes());
     is_well(&daemon, "after");
 }
 
