@@ -1,7 +1,7 @@
 //! Opening: what the journal holds, where it ends, and a view that follows it. It says exactly what a damaged journal lost, and never makes it worse.
 //!
-//! 1. The position of the view names one frame. If the journal holds exactly that frame, only what follows it is read; else the view is thrown away
-//!    and everything is read.
+//! 1. The position of the view names one frame, and another where a window was written in part. If the journal holds exactly these frames, only what follows the first is read;
+//!    else the view is thrown away and everything is read.
 //! 2. Sequence numbers are consecutive, so a hole is always seen. Every group carries the highest sequence known to be synced when it was begun, and a segment is synced
 //!    before the next is begun. A hole at or below the highest such mark is *damage*: what is readable behind it is kept, what is missing
 //!    is named, and its numbers are never given again. A hole above it is a *torn tail*, never acknowledged, normal after a crash: the journal is cut at the first one, and before a batch that is not whole.
@@ -220,6 +220,10 @@ fn follow<M: Medium, T: Table>(
         None => return Err(Unfit::Table("it holds nothing, or another version of hookwheel laid it out".into())),
     };
     segments.check_position(&meta, tail, reader)?;
+    if let Some(ahead) = table.get(keys::AHEAD)? {
+        let ahead = Meta::from_value_under(keys::AHEAD, &ahead).map_err(TableError::from)?;
+        segments.check_position(&ahead, tail, reader)?;
+    }
     let mut view = View::new(table, meta, meta.floor.segment, true);
     catch_up(&mut view, segments, tail, reader, warnings, progress)?;
     if let Some(number) = segments.missing(meta.floor.segment, view.meta().floor.segment).first() {
@@ -334,7 +338,7 @@ fn write_out<T: Table>(view: &mut View<T>, progress: &mut dyn FnMut(String)) -> 
     let facts = view.lag();
     for batches in 0_usize.. {
         if facts > 0 && batches.is_multiple_of(PROGRESS_BATCHES) {
-            progress(format!("writing {facts} facts to the view: {} rows so far", batches * (limits::VIEW_BATCH_ROWS - 1)));
+            progress(format!("writing {facts} facts to the view: {} rows so far", batches * View::<T>::STEP_ROWS));
         }
         view.close_window();
         if !view.apply_step()? {

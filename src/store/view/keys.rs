@@ -5,6 +5,7 @@
 //! | key | value | what |
 //! | --- | --- | --- |
 //! | `m` | [`Meta`] | how far the view follows the journal |
+//! | `a` | [`Meta`] | how far it will, once the window that is being written is whole; there is none between windows |
 //! | `q` due(8) sequence(8) webhook(4) | [`QueueRow`] | a pending delivery, in the order of its next attempt |
 //! | `i` hash(16) | [`IdempotencyRow`] | an event whose id a client chose; the hash is of project and id |
 //! | `x` accepted(8) hash(16) | nothing | the same in the order of age, so that old ones can be found |
@@ -23,6 +24,8 @@ use crate::time::UnixMillis;
 
 /// The key of [`Meta`].
 pub const META: &[u8] = b"m";
+/// The key of the [`Meta`] that comes with the last batch of a window of which some batches are in the table.
+pub const AHEAD: &[u8] = b"a";
 
 const CHECKSUM_SIZE: usize = 4;
 
@@ -238,9 +241,14 @@ pub fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], BadRow> {
 }
 
 impl Meta {
-    /// The sealed value.
+    /// The sealed value of the row [`META`].
     #[must_use]
     pub fn to_value(&self) -> Vec<u8> {
+        self.to_value_under(META)
+    }
+
+    /// The sealed value of [`META`] or [`AHEAD`].
+    pub(crate) fn to_value_under(self, key: &[u8]) -> Vec<u8> {
         let mut bytes = self.journal.0.to_be_bytes().to_vec();
         bytes.extend_from_slice(&self.sequence.0.to_be_bytes());
         put_locator(&mut bytes, self.locator);
@@ -250,7 +258,7 @@ impl Meta {
         bytes.extend_from_slice(&self.latest.0.to_be_bytes());
         bytes.extend_from_slice(&self.floor.segment.to_be_bytes());
         bytes.extend_from_slice(&self.floor.sequence.0.to_be_bytes());
-        seal(META, bytes)
+        seal(key, bytes)
     }
 
     /// The inverse of [`Meta::to_value`].
@@ -258,7 +266,12 @@ impl Meta {
     /// # Errors
     /// When it is damaged.
     pub fn from_value(sealed: &[u8]) -> Result<Self, BadRow> {
-        let mut fields = Fields(unseal(META, sealed)?);
+        Self::from_value_under(META, sealed)
+    }
+
+    /// The inverse of [`Meta::to_value_under`].
+    pub(crate) fn from_value_under(key: &[u8], sealed: &[u8]) -> Result<Self, BadRow> {
+        let mut fields = Fields(unseal(key, sealed)?);
         let meta = Self {
             journal: JournalId(u128::from_be_bytes(fields.take()?)),
             sequence: Sequence(u64::from_be_bytes(fields.take()?)),

@@ -3,7 +3,8 @@
 //! Facts are folded into a *window* of row changes in memory, where they are coalesced by key: a delivery that is accepted and delivered within one window
 //! never touches the table. When everything folded so far is synced, the window is *closed* and written in small batches as absolute puts and deletes;
 //! the position, in [`keys::Meta`], moves in the last batch only. So a crash in the middle leaves rows of the
-//! future beside a position of the past, and folding the same facts again writes the same rows again.
+//! future beside a position of the past, and folding the same facts again writes the same rows again. With the first of several batches goes a mark ([`keys::AHEAD`]) that says
+//! how far these rows are ahead: should the disk have lost the facts that they follow, which it had said were synced, nothing would ever take them away again, and the view is thrown away.
 //!
 //! Where retention let old segments go, the fold begins in the middle. A fact about a delivery names where its event lies, so the fold knows without a look-up what to make
 //! of it: below the first segment that was folded lies what nobody knows any more, and the fact is about a delivery that ended, or that a later `Carried` brings in.
@@ -248,19 +249,29 @@ impl<T: Table> View<T> {
         self.closed = Some(Closed { rows, written: None, facts, meta: self.meta });
     }
 
+    /// Rows of a window that one step writes.
+    pub const STEP_ROWS: usize = VIEW_BATCH_ROWS - 2;
+
     /// Writes the next small batch of the closed window. False when there is nothing to write.
     ///
     /// # Errors
     /// [`TableError`] when the table fails.
     pub fn apply_step(&mut self) -> Result<bool, TableError> {
         let Some(closed) = &mut self.closed else { return Ok(false) };
+        let is_first = closed.written.is_none();
         let from = closed.written.take().map_or(Bound::Unbounded, Bound::Excluded);
         let mut rest = closed.rows.range((from, Bound::Unbounded)).map(|(key, value)| (key.clone(), value.clone()));
-        let mut batch = rest.by_ref().take(VIEW_BATCH_ROWS - 1).collect::<Vec<Row>>();
+        let mut batch = rest.by_ref().take(Self::STEP_ROWS).collect::<Vec<Row>>();
         let is_last = rest.next().is_none();
         closed.written = batch.last().map(|(key, _)| key.clone());
-        if is_last {
-            batch.push((keys::META.to_vec(), Some(closed.meta.to_value())));
+        match (is_first, is_last) {
+            (true, false) => batch.push((keys::AHEAD.to_vec(), Some(closed.meta.to_value_under(keys::AHEAD)))),
+            (_, false) => {}
+            (_, true) => batch.push((keys::META.to_vec(), Some(closed.meta.to_value()))),
+        }
+        // The process before this one may have left a mark, too.
+        if is_last && (!is_first || self.catching_up) {
+            batch.push((keys::AHEAD.to_vec(), None));
         }
         self.table.apply(&batch)?;
         if is_last {

@@ -218,6 +218,7 @@ fn name_of(key: &[u8]) -> String {
         }),
         Some(b'w') => "a webhook".into(),
         Some(b's') => "a setting".into(),
+        Some(b'a') => "a window that was being written".into(),
         Some(b'i') => "an event's id".into(),
         Some(b'x') => "the age of an event's id".into(),
         _ => "something unknown".into(),
