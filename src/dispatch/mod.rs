@@ -4,7 +4,9 @@
 //! * Redirects are not followed. A response must arrive whole: as long as its length says, or to its last chunk. A body is read up to [`limits::RESPONSE_READ_MAX`]; what is
 //!   longer is cut off by closing the connection, which does not change the outcome. So a success with an endless body is a success.
 //! * Connections are kept and used again, a few idle ones an endpoint ([`limits::IDLE_PER_HOST`]) for half a minute. One that the receiver had closed before anything was
-//!   written is replaced and not charged: the client sends such a request again by itself, and only such a one.
+//!   written is replaced: the client does that by itself.
+//! * A request that crossed with the end of a connection that had served before, and one of which an HTTP/2 receiver says that it did not take it up (RFC 9113, section 8.7), is
+//!   sent once more at once, and its failure is not charged. Whoever counts requests by their `webhook-id` counts none twice (RFC 9110, section 9.2.2, asks for that much).
 //! * Nor is one used again on which an attempt ran out of time. What a receiver sends beyond an answer's measure is read slowly ([`limits::UNASKED_READ_MAX`]), so that no flood of
 //!   frames, headers or informational answers costs much; the attempt ends at its deadline.
 //! * A pool belongs to one egress policy and one TLS identity, because a connection made under one must not serve under another; reconfiguring drops all of them.
@@ -39,6 +41,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
+use tokio::time::Instant;
 
 use self::connect::Connector;
 use self::observe::{Exchange, Observer};
@@ -206,21 +209,32 @@ impl Dispatcher {
     }
 
     async fn attempt_now(&self, job: &Job, observer: Option<&Observer>) -> Outcome {
+        let progress = Arc::new(Progress::start(job.webhook.spec.timeout_ms));
+        let deadline = Instant::now() + Duration::from_millis(job.webhook.spec.timeout_ms);
+        let first = self.send(job, &progress, deadline, observer).await;
+        if !first.was_lost {
+            return first.outcome;
+        }
+        tracing::debug!(webhook = %job.webhook.spec.id, why = first.outcome.sentence, "a request that was not taken up is sent once more");
+        self.send(job, &progress, deadline, observer).await.outcome
+    }
+
+    async fn send(&self, job: &Job, progress: &Arc<Progress>, deadline: Instant, observer: Option<&Observer>) -> Sent {
         let spec = &job.webhook.spec;
-        let progress = Arc::new(Progress::start(spec.timeout_ms));
         let prepared = self.client_for(spec).and_then(|client| Ok((client, request::build(job)?)));
         let (client, mut request) = match prepared {
             Ok(prepared) => prepared,
-            Err(sentence) => return Outcome::new(OutcomeClass::UrlRefused, sentence),
+            Err(sentence) => return Sent { outcome: Outcome::new(OutcomeClass::UrlRefused, sentence), was_lost: false },
         };
         if let Some(observer) = observer {
             observer.sends(&request);
         }
         let captured = capture_connection(&mut request);
-        let exchange = PROGRESS.scope(Arc::clone(&progress), exchange(&client, request, spec, &progress, observer));
-        let result = tokio::time::timeout(Duration::from_millis(spec.timeout_ms), exchange).await;
+        let exchange = PROGRESS.scope(Arc::clone(progress), exchange(&client, request, spec, progress, observer));
+        let result = tokio::time::timeout_at(deadline, exchange).await;
         let connection = connection_of(&captured).filter(|_| !matches!(&result, Ok(Err(error)) if error.is_connect()));
         let host = spec.url.host_str().unwrap_or_default();
+        let mut was_lost = false;
         let mut outcome = match result {
             Ok(Ok(outcome)) => {
                 if let Some(connection) = &connection {
@@ -228,14 +242,19 @@ impl Dispatcher {
                 }
                 outcome
             }
-            Ok(Err(error)) => outcome::of_client_error(&error, host, progress.talk(connection.as_ref())),
+            Ok(Err(error)) => {
+                let outcome = outcome::of_client_error(&error, host, progress.talk(connection.as_ref()));
+                let is_used_again = connection.as_ref().is_some_and(|connection| !progress.opened(connection));
+                was_lost = outcome::was_refused_unread(&error) || is_used_again && outcome.class == OutcomeClass::ConnectionClosed;
+                outcome
+            }
             Err(_) => {
                 give_up(&captured);
                 outcome::of_timeout(progress.phase(connection.as_ref()), spec.timeout_ms, host)
             }
         };
         progress.complete(&mut outcome, connection.as_ref());
-        outcome
+        Sent { outcome, was_lost }
     }
 
     fn client_for(&self, spec: &WebhookSpec) -> Result<HttpClient, String> {
@@ -280,6 +299,13 @@ impl Dispatcher {
     fn pools(&self) -> std::sync::MutexGuard<'_, Pools> {
         self.shared.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What came of a request.
+struct Sent {
+    outcome: Outcome,
+    /// It was not taken up, for all that can be told: the receiver said so, or it ended a connection that had served before without a word in answer.
+    was_lost: bool,
 }
 
 /// Whether a URL leads to a sandbox of this or another hookwheel.

@@ -77,6 +77,15 @@ pub fn of_client_error(error: &legacy::Error, host: &str, talk: TlsTalk) -> Outc
     Outcome::new(OutcomeClass::InternalError, format!("the request failed in a way that hookwheel does not know: {}", with_causes(error)))
 }
 
+/// Whether the receiver said that it did not take the request up: `REFUSED_STREAM`, or a graceful `GOAWAY` whose last stream came before (RFC 9113, sections 6.8 and 8.7).
+#[must_use]
+pub fn was_refused_unread(error: &legacy::Error) -> bool {
+    find::<h2::Error>(error).is_some_and(|h2| {
+        let reason = if h2.is_go_away() { h2::Reason::NO_ERROR } else { h2::Reason::REFUSED_STREAM };
+        h2.is_remote() && h2.reason() == Some(reason)
+    })
+}
+
 /// The outcome of a response whose body failed.
 #[must_use]
 pub fn of_body_error(status: u16, error: &hyper::Error) -> Outcome {

@@ -118,10 +118,16 @@ impl Progress {
         }
     }
 
+    /// Whether this attempt opened a connection, rather than used one again.
+    #[must_use]
+    pub fn opened(self: &Arc<Self>, connection: &ConnectionFacts) -> bool {
+        Arc::ptr_eq(&connection.opened_by, self)
+    }
+
     /// What was said about TLS on the connection that this attempt opened and used; nothing of another's, on which others were answered.
     #[must_use]
     pub fn talk(self: &Arc<Self>, connection: Option<&ConnectionFacts>) -> TlsTalk {
-        let is_own = connection.is_none_or(|connection| Arc::ptr_eq(&connection.opened_by, self));
+        let is_own = connection.is_none_or(|connection| self.opened(connection));
         if is_own { *self.talk.lock().unwrap_or_else(PoisonError::into_inner) } else { TlsTalk::default() }
     }
 
@@ -155,7 +161,7 @@ impl Progress {
 
     /// Writes into the outcome what the attempt noted.
     pub fn complete(self: &Arc<Self>, outcome: &mut Outcome, connection: Option<&ConnectionFacts>) {
-        let is_own = connection.is_none_or(|connection| Arc::ptr_eq(&connection.opened_by, self));
+        let is_own = connection.is_none_or(|connection| self.opened(connection));
         let noted = |cell: &AtomicU32| Some(cell.load(Ordering::Relaxed)).filter(|time| is_own && *time > 0);
         let times = [noted(&self.dns_us), noted(&self.connect_us), noted(&self.tls_us)];
         let connecting_us = times.iter().flatten().fold(0_u32, |sum, time| sum.saturating_add(*time));

@@ -15,7 +15,7 @@ const ROUNDS: u64 = 100;
 struct Seen {
     answered: AtomicUsize,
     closed: AtomicUsize,
-    /// Requests that crossed with the end of their connection: they were written, so nobody can tell the client that they were not read.
+    /// Requests that crossed with the end of their connection: they were written, and got no answer.
     crossed: AtomicUsize,
 }
 
@@ -51,7 +51,7 @@ fn has_bytes(stream: &TcpStream) -> bool {
 
 /// Both sides give a connection up at the same time, and a request may come at that time, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn closing_at_the_idle_limit_charges_nothing_that_was_not_written_before() {
+async fn closing_at_the_idle_limit_charges_nothing() {
     let seen = Arc::new(Seen::default());
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -87,7 +87,7 @@ async fn closing_at_the_idle_limit_charges_nothing_that_was_not_written_before()
     let [answered, closed] = [&seen.answered, &seen.closed].map(|count| count.load(Ordering::SeqCst));
     let crossed = seen.crossed.load(Ordering::SeqCst);
     assert!(closed > 100, "it closes at the limit");
-    assert!(charged.len() <= crossed, "{} charged, {crossed} crossed: {:?}", charged.len(), charged.first());
+    assert!(charged.is_empty(), "{} charged, {crossed} crossed: {:?}", charged.len(), charged.first());
     // Some µs lie between a look at the connection and the request: what is written much later than the end came would cross far more often.
     assert!(crossed <= answered / 100, "{crossed} crossed");
 }

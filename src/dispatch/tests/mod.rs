@@ -1,5 +1,6 @@
 //! The dispatcher against receivers that misbehave on loopback. Time-outs are real and short; nothing here waits for a schedule.
 
+mod again;
 mod answers;
 mod connections;
 mod egress;

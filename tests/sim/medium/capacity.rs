@@ -1,9 +1,11 @@
 //! How much the simulated disk takes: it is full for a while, by seed, and has a ballast that a start may free. It never touches what was written.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use hookwheel::limits::VIEW_ROOM_AGAIN;
 
+use super::pages::Naming;
 use super::{Disk, SimMedium};
 
 /// What is left of the disk.
@@ -59,8 +61,11 @@ impl SimMedium {
 }
 
 impl Disk {
+    /// What a loss of power could bring back still has its blocks: no file system gives them to another file before it has made the removal durable.
     fn used(&self) -> u64 {
-        self.names.values().filter_map(|number| self.inodes.get(number)).map(|inode| inode.cache.len() as u64).sum()
+        let renamed = self.renamings.iter().map(Naming::inode);
+        let named = self.names.values().chain(self.durable_names.values()).copied().chain(renamed).collect::<BTreeSet<_>>();
+        named.iter().filter_map(|number| self.inodes.get(number)).map(|inode| inode.cache.len() as u64).sum()
     }
 
     /// What the system says is free.

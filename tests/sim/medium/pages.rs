@@ -22,6 +22,13 @@ pub(super) enum Naming {
 }
 
 impl Naming {
+    /// Of which file.
+    pub(super) fn inode(&self) -> u64 {
+        match self {
+            Self::Create(_, inode) | Self::Rename(_, _, inode) | Self::Remove(_, inode) => *inode,
+        }
+    }
+
     pub(super) fn apply(&self, names: &mut BTreeMap<String, u64>) {
         match self {
             Self::Create(name, inode) => drop(names.insert(name.clone(), *inode)),
