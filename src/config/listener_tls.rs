@@ -1,16 +1,11 @@
 //! The certificate and the key of the listener, read from their files and fitting together. It never shows the key, and never serves with them.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::ParsedCertificate;
+use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, Error, RootCertStore};
 
 use super::environment::Environment;
 use super::mistakes::Report;
@@ -19,7 +14,6 @@ use super::outside;
 use super::pem::{self, Unfit};
 use super::raw::Section;
 use crate::limits::TLS_CHAIN_MAX;
-use crate::time::UnixMillis;
 
 const CERTIFICATE: &str = "tls_certificate_file";
 const KEY: &str = "tls_key_file";
@@ -33,10 +27,8 @@ pub struct ListenerTls {
     pub key_file: PathBuf,
     /// What was in them; the key is that of the first certificate.
     pub certified: Arc<CertifiedKey>,
-    /// Where the key is named: `webhooks.toml:3`, and for the certificate likewise.
-    places: [String; 2],
-    /// Every user of this machine may read the key.
-    key_is_open: bool,
+    /// Where the two files are named, such as `webhooks.toml:3`.
+    pub(super) places: [String; 2],
 }
 
 impl fmt::Debug for ListenerTls {
@@ -81,9 +73,9 @@ impl ListenerTls {
         let place = |text: &str| outside::place(text, config_directory, environment);
         let chain = place(certificate.0).and_then(chain);
         let chain = chain.map_err(|sentence| report.wrong(certificate.1.start, format!("{CERTIFICATE}: {sentence}"))).ok();
-        let read = place(key.0).and_then(private_key);
+        let read = place(key.0).and_then(|path| Ok((pem::private_key(&path)?, path)));
         let read = read.map_err(|sentence| report.wrong(key.1.start, format!("{KEY}: {sentence}"))).ok();
-        let ((certificate_file, chain), (key_file, private_key, key_is_open)) = (chain?, read?);
+        let ((certificate_file, chain), (private_key, key_file)) = (chain?, read?);
         let certified = match pem::certified(&certificate_file, chain, &key_file, private_key) {
             Ok(certified) => Arc::new(certified),
             Err(unfit) => {
@@ -94,42 +86,7 @@ impl ListenerTls {
                 return None;
             }
         };
-        Some(Self { certificate_file, key_file, certified, places, key_is_open })
-    }
-
-    /// What is allowed and still looks like a mistake at this time, one sentence each with its place.
-    #[must_use]
-    pub fn warnings(&self, now: UnixMillis) -> Vec<String> {
-        let [certificate, key] = &self.places;
-        let validity = self.validity(now).map(|sentence| format!("{certificate}: {CERTIFICATE}: {sentence}"));
-        let open = self.key_is_open.then(|| {
-            let path = self.key_file.display();
-            format!("{key}: {KEY}: every user of this machine may read {path}; `chmod o-rwx {path}` mends it")
-        });
-        validity.into_iter().chain(open).collect()
-    }
-
-    /// Why clients refuse the certificate at this time, whoever vouches for it.
-    fn validity(&self, now: UnixMillis) -> Option<String> {
-        let own = self.certified.end_entity_cert().ok()?;
-        // As if this very certificate were trusted: time is judged before anything else.
-        let mut roots = RootCertStore::empty();
-        roots.add(own.clone().into_owned()).ok()?;
-        let now = UnixTime::since_unix_epoch(std::time::Duration::from_millis(now.0));
-        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
-        let parsed = ParsedCertificate::try_from(own).ok()?;
-        let shown = |time: UnixTime| UnixMillis(time.as_secs().saturating_mul(1000));
-        let path = self.certificate_file.display();
-        match verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], now, algorithms) {
-            Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => Some(format!(
-                "the certificate in {path} expired at {}; clients refuse it. Renew it, then `hookwheel reload`",
-                shown(not_after)
-            )),
-            Err(Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) => {
-                Some(format!("the certificate in {path} is not valid before {}; clients refuse it until then", shown(not_before)))
-            }
-            _ => None,
-        }
+        Some(Self { certificate_file, key_file, certified, places })
     }
 }
 
@@ -139,11 +96,4 @@ fn chain(path: PathBuf) -> Result<(PathBuf, Vec<CertificateDer<'static>>), Strin
         return Err(format!("{} has {} certificates; a chain of {TLS_CHAIN_MAX} is long enough", path.display(), chain.len()));
     }
     Ok((path, chain))
-}
-
-/// The key, and whether every user of this machine may read it.
-fn private_key(path: PathBuf) -> Result<(PathBuf, PrivateKeyDer<'static>, bool), String> {
-    let key = pem::private_key(&path)?;
-    let mode = path.metadata().map_err(|error| format!("{} can't be read: {error}", path.display()))?.permissions().mode();
-    Ok((path, key, mode & 0o004 != 0))
 }

@@ -20,6 +20,7 @@ mod settings;
 mod tests;
 mod tls;
 mod token;
+mod warnings;
 mod webhook;
 
 use std::fmt;
@@ -36,7 +37,6 @@ use zeroize::Zeroizing;
 
 use crate::limits::CONFIG_SIZE_MAX;
 use crate::model::{Catalog, Token, WebhookSpec};
-use crate::time::UnixMillis;
 use delivery::DeliverySettings;
 use mistakes::Report;
 use raw::Section;
@@ -114,12 +114,6 @@ impl Config {
         report.into_mistakes().map_or(Ok(config), Err)
     }
 
-    /// What is allowed and still looks like a mistake at this time, one `path:line: message` each.
-    #[must_use]
-    pub fn warnings(&self, now: UnixMillis) -> Vec<String> {
-        self.server.tls.as_ref().map(|tls| tls.warnings(now)).unwrap_or_default()
-    }
-
     fn check(path: &Path, source: SourceText, mut file: Section<'_>, environment: &Environment, report: &mut Report<'_>) -> Self {
         let config_directory = path.parent().unwrap_or(Path::new(""));
         let server = ServerSettings::read(&mut file, config_directory, environment, report);
@@ -150,16 +144,16 @@ impl Config {
     }
 }
 
-/// Where the data lies according to the file at `path`, as far as that can be read despite its mistakes; otherwise the default place.
+/// `[server]` of the file at `path`, as far as that can be read despite its mistakes, and the defaults for the rest: where the data lies, and what opens it.
 #[must_use]
-pub fn data_dir_despite_mistakes(path: &Path, environment: &Environment) -> PathBuf {
+pub fn server_despite_mistakes(path: &Path, environment: &Environment) -> ServerSettings {
     let bytes = read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let mut report = Report::new(path, &text);
     let readable = raw::report_syntax(&text, &mut report);
     let table = raw::table(&readable);
     let config_directory = path.parent().unwrap_or(Path::new(""));
-    ServerSettings::read(&mut Section::whole(&table), config_directory, environment, &mut report).data_dir
+    ServerSettings::read(&mut Section::whole(&table), config_directory, environment, &mut report)
 }
 
 /// The configuration file to use: the `explicit` one, else `webhooks.toml` here, else `/etc/hookwheel/webhooks.toml`.

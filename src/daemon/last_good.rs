@@ -1,10 +1,14 @@
-//! The last good configuration: remembered when one comes into force, started with when the file on disk is broken. It never does so unasked or quietly.
+//! The last good configuration: remembered when one comes into force, sealed where there is a key, and started with when the file on disk is broken. It never does so unasked or quietly.
 
 use std::path::Path;
 
-use super::DaemonError;
+use super::{DaemonError, vault};
 use crate::config::{self, Config, Environment, Mistakes};
+use crate::model::sealing;
 use crate::store::data_dir;
+
+/// The place that it is sealed for.
+const PLACE: &str = "the last good configuration";
 
 /// A configuration to start with.
 pub(super) struct Loaded {
@@ -26,11 +30,19 @@ pub(super) fn load(path: &Path, last_good: bool, environment: &Environment) -> R
     if !last_good {
         return Err(DaemonError::Configuration(mistakes));
     }
-    let data_dir = config::data_dir_despite_mistakes(path, environment);
-    let remembered = data_dir::remembered_configuration(&data_dir).ok().flatten();
+    // The key that sealed it is named in the broken file, or else it stays closed.
+    let server = config::server_despite_mistakes(path, environment);
+    let remembered = data_dir::remembered_configuration(&server.data_dir).ok().flatten();
+    let opened = remembered.map(|text| sealing::open_text(&server.sealing_keys, &text, PLACE)).transpose();
     // Relative paths in it still begin where the file is; a secret's file may be gone, and then it is good no longer.
-    let Some(config) = remembered.and_then(|text| Config::parse(path, &text, environment).ok()) else {
-        tracing::error!(data_dir = %data_dir.display(), "the configuration is broken, and there is no earlier good one to start with");
+    let config = match &opened {
+        Ok(text) => text.as_ref().and_then(|(text, _)| Config::parse(path, text, environment).ok()),
+        Err(_) => None,
+    };
+    let Some(config) = config else {
+        let why =
+            opened.err().map_or_else(|| "there is no earlier good one to start with".to_owned(), |why| format!("the last good one {why}"));
+        tracing::error!(data_dir = %server.data_dir.display(), "the configuration is broken, and {why}");
         return Err(DaemonError::Configuration(mistakes));
     };
     for mistake in mistakes.to_string().lines() {
@@ -42,7 +54,15 @@ pub(super) fn load(path: &Path, last_good: bool, environment: &Environment) -> R
 
 /// Remembers a configuration that is in force. That this fails is no reason to stop.
 pub(super) fn remember(data_dir: &Path, config: &Config) {
-    if let Err(error) = data_dir::remember_configuration(data_dir, &config.source.0) {
+    let (keys, text) = (&config.server.sealing_keys, &config.source.0);
+    let known = data_dir::remembered_configuration(data_dir).ok().flatten();
+    let known = known.and_then(|known| sealing::open_text(keys, &known, PLACE).ok());
+    if known.is_some_and(|(known, is_current)| is_current && *known == ***text) {
+        return;
+    }
+    let written = vault::seal_text(keys, text, PLACE)
+        .and_then(|text| data_dir::remember_configuration(data_dir, &text).map_err(|error| error.to_string()));
+    if let Err(error) = written {
         tracing::warn!(%error, "the configuration could not be remembered for `serve --last-good`");
     }
 }
@@ -71,6 +91,37 @@ mod tests {
         let loaded = load(&path, true, &environment).unwrap();
         assert_eq!((loaded.config.limits.max_pending, loaded.config.server.data_dir), (77, directory.path().join("d")));
         assert!(loaded.mistakes.unwrap().to_string().contains("webhooks.toml:3:1: unknown key \"listn\""));
+    }
+
+    #[test]
+    fn with_a_key_it_is_sealed_and_opens_while_the_broken_file_still_names_the_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("d");
+        std::fs::create_dir(&data).unwrap();
+        for (name, byte) in [("key", 1), ("other", 2)] {
+            std::fs::write(directory.path().join(name), data_encoding::BASE64.encode(&[byte; 32])).unwrap();
+        }
+        let environment = Environment::default();
+        let head = "[server]\ndata_dir = \"d\"\nkey_file = \"key\"\n";
+        let path = write(directory.path(), &format!("{head}[limits]\nmax_pending = 77\n"));
+        let good = load(&path, true, &environment).unwrap().config;
+        let mut keyless = good.clone();
+        keyless.server.sealing_keys.clear();
+        remember(&data, &keyless);
+        let stored = || std::fs::read_to_string(data.join("last-good.toml")).unwrap();
+        assert!(stored().contains("max_pending"), "in the clear without a key");
+        remember(&data, &good);
+        let sealed = stored();
+        assert!(!sealed.contains("max_pending"), "{sealed}");
+        remember(&data, &good);
+        assert_eq!(stored(), sealed, "once is enough");
+
+        write(directory.path(), &format!("{head}listn = 5\n"));
+        assert_eq!(load(&path, true, &environment).unwrap().config.limits.max_pending, 77);
+        for other in ["", "key_file = \"other\"\n", "key_file = 5\n"] {
+            write(directory.path(), &format!("[server]\ndata_dir = \"d\"\n{other}listn = 5\n"));
+            assert!(matches!(load(&path, true, &environment), Err(DaemonError::Configuration(_))), "{other}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub fn data_dir(named: Option<&Path>, config: Option<&Path>) -> PathBuf {
     let environment = Environment::of_process();
     match (named, config::find(config)) {
         (Some(named), _) => named.to_owned(),
-        (None, Ok(config)) => config::data_dir_despite_mistakes(&config, &environment),
+        (None, Ok(config)) => config::server_despite_mistakes(&config, &environment).data_dir,
         (None, Err(_)) => config::default_data_dir(&environment),
     }
 }

@@ -258,7 +258,7 @@ fn open_store(data_dir: &DataDir, medium: &Arc<RealMedium>) -> Result<Store, Dae
 fn open_sandboxes(config: &Config, listen: SocketAddr, speaks_tls: bool, registry: &Registry) -> Result<Sandboxes, DaemonError> {
     let directory = config.server.data_dir.join("sandbox");
     let failed = |error| DaemonError::Failed(format!("cannot use the sandboxes' directory {}: {error}", directory.display()));
-    let sandboxes = Sandboxes::open(&directory, listen, speaks_tls).map_err(failed)?;
+    let sandboxes = Sandboxes::open(&directory, listen, speaks_tls, &config.server.sealing_keys).map_err(failed)?;
     sandboxes.follow(registry.in_force().map(AsRef::as_ref));
     Ok(sandboxes)
 }

@@ -1,11 +1,13 @@
 //! What lies between the secrets in use and those on disk: they are sealed on their way to the store and opened when it is loaded. It never keeps one, and never sends one anywhere.
 //!
-//! Only what hookwheel itself stores is sealed: the secrets that it made, those that were given through the admin socket, and those on their way out. Nothing else is: not the bodies of
-//! events, not the headers of a webhook that was added, not the copy of the last good configuration.
+//! Sealed are the secrets that hookwheel made, those that were given through the admin socket, those on their way out, and the definitions of webhooks that were added there: a header or a
+//! URL may hold what lets one in. Events are not.
 
 use std::collections::BTreeMap;
 
-use crate::model::{KeptSecret, SealingKey, Secret, WebhookNumber};
+use zeroize::Zeroizing;
+
+use crate::model::{KeptSecret, SealingKey, Secret, WebhookNumber, sealing};
 use crate::store::fact::{Fact, WebhookState};
 use crate::store::setting::{RetiredSecret, Setting};
 
@@ -16,13 +18,37 @@ use crate::store::setting::{RetiredSecret, Setting};
 pub(super) fn seal(keys: &[SealingKey], mut facts: Vec<Fact>) -> Result<Vec<Fact>, String> {
     let Some(key) = keys.first() else { return Ok(facts) };
     for fact in &mut facts {
+        if let Fact::Setting(Setting::Definition { webhook, text: Some(text) }) = fact {
+            // What is open is sealed, and once is enough.
+            if let Ok((open, false)) = sealing::open_text(std::slice::from_ref(key), text, &place_of(*webhook)) {
+                *text = key.seal_text(&open, &place_of(*webhook), nonce()?);
+            }
+        }
         let Some((webhook, kept)) = secret_of(fact) else { continue };
         let Some(secret) = kept.open() else { continue };
-        let mut nonce = [0; 12];
-        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| "the system gives no random bytes to seal a secret with".to_owned())?;
-        *kept = key.seal(secret, webhook, nonce);
+        *kept = key.seal(secret, webhook, nonce()?);
     }
     Ok(facts)
+}
+
+/// A text as it is stored for a place that is no fact: with a key, it is sealed with the first.
+///
+/// # Errors
+/// A sentence when the system gives no random bytes.
+pub(super) fn seal_text(keys: &[SealingKey], text: &str, place: &str) -> Result<Zeroizing<String>, String> {
+    let sealed = keys.first().map(|key| Ok::<_, String>(key.seal_text(text, place, nonce()?))).transpose()?;
+    Ok(Zeroizing::new(sealed.unwrap_or_else(|| text.to_owned())))
+}
+
+fn nonce() -> Result<[u8; 12], String> {
+    let mut nonce = [0; 12];
+    aws_lc_rs::rand::fill(&mut nonce).map_err(|_| "the system gives no random bytes to seal a secret with".to_owned())?;
+    Ok(nonce)
+}
+
+/// The place that a definition is sealed for.
+fn place_of(webhook: WebhookNumber) -> String {
+    format!("the definition of webhook {}", webhook.0)
 }
 
 fn secret_of(fact: &mut Fact) -> Option<(WebhookNumber, &mut KeptSecret)> {
@@ -53,10 +79,22 @@ pub(super) fn open(
         }
     }
     for setting in settings {
-        let Setting::RetiredSecret { webhook, secret: Some(RetiredSecret { secret: kept, .. }) } = setting else { continue };
-        let id = states.get(webhook).map_or_else(String::new, |state| state.id.to_string());
-        let (secret, is_current) = opened(keys, kept, *webhook).map_err(|why| format!("the old secret of the webhook {id} {why}"))?;
-        *kept = KeptSecret::Open(secret);
+        let id = |webhook| states.get(webhook).map_or_else(String::new, |state: &WebhookState| state.id.to_string());
+        let is_current = match setting {
+            Setting::Definition { webhook, text: Some(text) } => {
+                let (open, is_current) = sealing::open_text(keys, text, &place_of(*webhook))
+                    .map_err(|why| format!("the definition of the webhook {} {why}", id(webhook)))?;
+                text.clone_from(&open);
+                is_current
+            }
+            Setting::RetiredSecret { webhook, secret: Some(RetiredSecret { secret: kept, .. }) } => {
+                let (secret, is_current) =
+                    opened(keys, kept, *webhook).map_err(|why| format!("the old secret of the webhook {} {why}", id(webhook)))?;
+                *kept = KeptSecret::Open(secret);
+                is_current
+            }
+            _ => continue,
+        };
         if !is_current {
             anew.push(Fact::Setting(setting.clone()));
         }
@@ -65,16 +103,12 @@ pub(super) fn open(
 }
 
 /// The secret, and whether it is kept as it would be now.
-fn opened(keys: &[SealingKey], kept: &KeptSecret, webhook: WebhookNumber) -> Result<(Secret, bool), String> {
+fn opened(keys: &[SealingKey], kept: &KeptSecret, webhook: WebhookNumber) -> Result<(Secret, bool), &'static str> {
     if let Some(secret) = kept.open() {
         return Ok((secret.clone(), keys.is_empty()));
     }
     let found = keys.iter().enumerate().find_map(|(index, key)| Some((key.open(kept, webhook).ok()?, index == 0)));
-    found.ok_or_else(|| match keys {
-        [] => "is sealed in the data directory, and there is no key: name the file with the key that sealed it as key_file in [server]".to_owned(),
-        _ => "is sealed in the data directory with another key than those in key_file of [server]: add the key that sealed it there, on a line of its own"
-            .to_owned(),
-    })
+    found.ok_or_else(|| sealing::why_closed(keys))
 }
 
 #[cfg(test)]
@@ -109,8 +143,12 @@ mod tests {
         Setting::RetiredSecret { webhook: NUMBER, secret: Some(RetiredSecret { secret: secret(2), until: UnixMillis(9) }) }
     }
 
+    fn definition() -> Setting {
+        Setting::Definition { webhook: NUMBER, text: Some("{\"headers\":{\"authorization\":\"Bearer swordfish\"}}".into()) }
+    }
+
     /// What a store has of these facts, opened, and how many are to be written anew.
-    fn reopened(keys: &[SealingKey], facts: Vec<Fact>) -> Result<(WebhookState, Setting, usize), String> {
+    fn reopened(keys: &[SealingKey], facts: Vec<Fact>) -> Result<(WebhookState, Vec<Setting>, usize), String> {
         let (mut states, mut settings) = (BTreeMap::new(), Vec::new());
         for fact in facts {
             match fact {
@@ -120,28 +158,33 @@ mod tests {
             }
         }
         let anew = open(keys, &mut states, &mut settings)?;
-        Ok((states.remove(&NUMBER).unwrap(), settings.remove(0), anew.len()))
+        Ok((states.remove(&NUMBER).unwrap(), settings, anew.len()))
     }
 
     fn facts() -> Vec<Fact> {
-        vec![Fact::Webhook(state()), Fact::Setting(retired())]
+        vec![Fact::Webhook(state()), Fact::Setting(retired()), Fact::Setting(definition())]
+    }
+
+    fn settings() -> Vec<Setting> {
+        vec![retired(), definition()]
     }
 
     #[test]
     fn what_is_sealed_on_its_way_in_is_the_same_when_it_comes_back() {
         assert_eq!(seal(&[], facts()).unwrap(), facts(), "without a key they stay as they are");
-        assert_eq!(reopened(&[], facts()).unwrap(), (state(), retired(), 0));
+        assert_eq!(reopened(&[], facts()).unwrap(), (state(), settings(), 0));
         let sealed = seal(&[key(1)], facts()).unwrap();
-        assert!(sealed.iter().all(|fact| format!("{fact:?}").contains("Sealed(…)")), "{sealed:?}");
+        assert!(sealed[..2].iter().all(|fact| format!("{fact:?}").contains("Sealed(…)")), "{sealed:?}");
+        assert!(!format!("{:?}", sealed[2]).contains("swordfish"), "{sealed:?}");
         assert_eq!(seal(&[key(2)], sealed.clone()).unwrap(), sealed, "once is enough");
-        assert_eq!(reopened(&[key(1)], sealed).unwrap(), (state(), retired(), 0));
+        assert_eq!(reopened(&[key(1)], sealed).unwrap(), (state(), settings(), 0));
     }
 
     #[test]
     fn a_new_key_seals_anew_and_the_one_before_it_still_opens() {
-        assert_eq!(reopened(&[key(1)], facts()).unwrap().2, 2, "what was in the clear until now");
+        assert_eq!(reopened(&[key(1)], facts()).unwrap().2, 3, "what was in the clear until now");
         let sealed = seal(&[key(1)], facts()).unwrap();
-        assert_eq!(reopened(&[key(2), key(1)], sealed).unwrap(), (state(), retired(), 2));
+        assert_eq!(reopened(&[key(2), key(1)], sealed).unwrap(), (state(), settings(), 3));
     }
 
     #[test]
@@ -151,5 +194,8 @@ mod tests {
         assert!(none.contains("the webhook crm") && none.contains("there is no key") && none.contains("key_file"), "{none}");
         let other = reopened(&[key(2)], sealed).unwrap_err();
         assert!(other.contains("the webhook crm") && other.contains("another key"), "{other}");
+        let facts = vec![Fact::Webhook(WebhookState { generated_secret: None, ..state() }), Fact::Setting(definition())];
+        let none = reopened(&[], seal(&[key(1)], facts).unwrap()).unwrap_err();
+        assert!(none.starts_with("the definition of the webhook crm is sealed"), "{none}");
     }
 }

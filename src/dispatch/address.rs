@@ -3,6 +3,7 @@
 //! Refused by default is everything that is not plainly public, after the IANA special-purpose address registries (RFC 6890 and its updates) and a few that clouds use for
 //! their own services. An IPv6 address that carries an IPv4 address is judged by that one. Exceptions are networks, never names.
 
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -62,13 +63,16 @@ impl Refusal {
     /// What to tell the owner of a webhook whose `host` is at `address`.
     #[must_use]
     pub fn sentence(&self, host: &str, address: SocketAddr) -> String {
+        // A literal is what it is.
+        let is_literal = host.parse() == Ok(address.ip());
+        let named = |what: &dyn Display| if is_literal { format!("{what} is") } else { format!("{host} is {what},") };
         match self {
             Self::Special => format!(
-                "{host} is {}, a private or special address, which is not dialled; allow_networks in [egress] or in the webhook makes an exception",
-                address.ip()
+                "{} a private or special address, which is not dialled; allow_networks in [egress] or in the webhook makes an exception",
+                named(&address.ip())
             ),
             Self::Port(why) => why.clone(),
-            Self::OwnListener => format!("{host} is {address}, where hookwheel itself listens"),
+            Self::OwnListener => format!("{} where hookwheel itself listens", named(&address)),
         }
     }
 }
@@ -157,6 +161,17 @@ mod tests {
 
     fn verdict_of(ip: &str) -> Result<(), Refusal> {
         verdict(ip.parse::<IpAddr>().unwrap())
+    }
+
+    #[test]
+    fn a_refusal_says_where_a_name_leads_and_what_a_literal_is() {
+        let address = "10.0.0.1:443".parse().unwrap();
+        let special = |host: &str| Refusal::Special.sentence(host, address);
+        assert!(special("crm.example.com").starts_with("crm.example.com is 10.0.0.1, a private or special address"));
+        assert!(special("10.0.0.1").starts_with("10.0.0.1 is a private or special address"));
+        let own = |host: &str| Refusal::OwnListener.sentence(host, address);
+        assert_eq!(own("crm.example.com"), "crm.example.com is 10.0.0.1:443, where hookwheel itself listens");
+        assert_eq!(own("10.0.0.1"), "10.0.0.1:443 is where hookwheel itself listens");
     }
 
     #[test]

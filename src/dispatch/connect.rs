@@ -106,11 +106,11 @@ impl Connector {
         let guard = OpenGuard::new(&self.open);
         let facts = ConnectionFacts { remote, opened_by: Arc::clone(progress), unasked: Arc::clone(stream.unasked()) };
         if !is_https {
-            return Ok(Stream { io: Io::Plain(TokioIo::new(stream)), facts, _guard: guard });
+            return Ok(Stream::new(Io::Plain(TokioIo::new(stream)), facts, guard));
         }
         progress.enter(Phase::Handshaking);
         let stream = self.shake_hands(host, stream, remote, progress).await?;
-        Ok(Stream { io: Io::Tls(Box::new(TokioIo::new(stream))), facts, _guard: guard })
+        Ok(Stream::new(Io::Tls(Box::new(TokioIo::new(stream))), facts, guard))
     }
 
     /// Resolves a URL's host and judges what is found, without dialling it.

@@ -41,7 +41,6 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use tokio::time::Instant;
 
 use self::connect::Connector;
 use self::observe::{Exchange, Observer};
@@ -210,16 +209,15 @@ impl Dispatcher {
 
     async fn attempt_now(&self, job: &Job, observer: Option<&Observer>) -> Outcome {
         let progress = Arc::new(Progress::start(job.webhook.spec.timeout_ms));
-        let deadline = Instant::now() + Duration::from_millis(job.webhook.spec.timeout_ms);
-        let first = self.send(job, &progress, deadline, observer).await;
+        let first = self.send(job, &progress, observer).await;
         if !first.was_lost {
             return first.outcome;
         }
         tracing::debug!(webhook = %job.webhook.spec.id, why = first.outcome.sentence, "a request that was not taken up is sent once more");
-        self.send(job, &progress, deadline, observer).await.outcome
+        self.send(job, &progress, observer).await.outcome
     }
 
-    async fn send(&self, job: &Job, progress: &Arc<Progress>, deadline: Instant, observer: Option<&Observer>) -> Sent {
+    async fn send(&self, job: &Job, progress: &Arc<Progress>, observer: Option<&Observer>) -> Sent {
         let spec = &job.webhook.spec;
         let prepared = self.client_for(spec).and_then(|client| Ok((client, request::build(job)?)));
         let (client, mut request) = match prepared {
@@ -231,7 +229,7 @@ impl Dispatcher {
         }
         let captured = capture_connection(&mut request);
         let exchange = PROGRESS.scope(Arc::clone(progress), exchange(&client, request, spec, progress, observer));
-        let result = tokio::time::timeout_at(deadline, exchange).await;
+        let result = tokio::time::timeout(Duration::from_millis(progress.remaining_ms()), exchange).await;
         let connection = connection_of(&captured).filter(|_| !matches!(&result, Ok(Err(error)) if error.is_connect()));
         let host = spec.url.host_str().unwrap_or_default();
         let mut was_lost = false;

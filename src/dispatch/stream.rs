@@ -1,4 +1,5 @@
-//! A connection as the HTTP client holds it: plain or TLS, over a socket that knows at once when its other end is gone, and that reads slowly what nobody asked for. It never dials.
+//! A connection as the HTTP client holds it: plain or TLS, over a socket that knows at once when its other end is gone, and that reads slowly what nobody asked for. It lets others have their
+//! turn between what it reads: a task that goes through thousands of small frames in one go would hold up everybody else on its thread. It never dials.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -154,15 +155,37 @@ impl Drop for OpenGuard {
 
 /// A connection, plain or TLS.
 pub struct Stream {
-    pub(super) io: Io,
-    pub(super) facts: ConnectionFacts,
-    pub(super) _guard: OpenGuard,
+    io: Io,
+    facts: ConnectionFacts,
+    /// Bytes that were read since others had their turn.
+    in_turn: usize,
+    _guard: OpenGuard,
 }
 
 /// What a connection is made of.
 pub(super) enum Io {
     Plain(TokioIo<Socket>),
     Tls(Box<TokioIo<TlsStream<Socket>>>),
+}
+
+impl Stream {
+    pub(super) fn new(io: Io, facts: ConnectionFacts, guard: OpenGuard) -> Self {
+        Self { io, facts, in_turn: 0, _guard: guard }
+    }
+
+    fn poll_read_now(&mut self, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_read(context, buffer),
+            Io::Tls(io) => {
+                let read = Pin::new(io.as_mut()).poll_read(context, buffer);
+                if let Poll::Ready(Err(error)) = &read {
+                    // The client may tell of the failure that follows from this alone.
+                    self.facts.opened_by.note_alert(error);
+                }
+                read
+            }
+        }
+    }
 }
 
 impl Io {
@@ -183,18 +206,20 @@ impl Connection for Stream {
 }
 
 impl Read for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(io) => Pin::new(io).poll_read(context, buffer),
-            Io::Tls(io) => {
-                let read = Pin::new(io.as_mut()).poll_read(context, buffer);
-                if let Poll::Ready(Err(error)) = &read {
-                    // The client may tell of the failure that follows from this alone.
-                    self.facts.opened_by.note_alert(error);
-                }
-                read
-            }
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if self.in_turn >= limits::READ_TURN {
+            self.in_turn = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
+        // No more than what is left of the turn, however large the buffer.
+        let mut turn = [MaybeUninit::<u8>::uninit(); limits::READ_TURN];
+        let room = buffer.remaining().min(limits::READ_TURN - self.in_turn);
+        let mut part = hyper::rt::ReadBuf::uninit(&mut turn[..room]);
+        let read = self.poll_read_now(context, part.unfilled());
+        buffer.put_slice(part.filled());
+        self.in_turn = if read.is_ready() { self.in_turn + part.filled().len() } else { 0 };
+        read
     }
 }
 
@@ -256,5 +281,38 @@ mod tests {
         }
         socket.read_exact(&mut step).await.unwrap();
         assert!(socket.rest.is_none(), "answers account for it");
+    }
+
+    /// What one poll of a task takes of a connection that always has more.
+    async fn taken_in_one_go(stream: &mut Stream) -> usize {
+        poll_fn(|context| {
+            let mut taken = 0;
+            loop {
+                let mut bytes = [MaybeUninit::uninit(); 4000];
+                let mut buffer = hyper::rt::ReadBuf::uninit(&mut bytes);
+                match Pin::new(&mut *stream).poll_read(context, buffer.unfilled()) {
+                    Poll::Ready(read) => read.unwrap(),
+                    Poll::Pending => return Poll::Ready(taken),
+                }
+                assert!(!buffer.filled().is_empty(), "it has more");
+                taken += buffer.filled().len();
+            }
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_between_what_is_read_of_a_connection_that_always_has_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (stream, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (mut sender, remote) = accepted.unwrap();
+        sender.write_all(&[0; 20 * limits::READ_TURN]).await.unwrap();
+        let opened_by = Arc::new(crate::dispatch::progress::Progress::start(1000));
+        let facts = ConnectionFacts { remote, opened_by, unasked: Arc::default() };
+        let socket = TokioIo::new(Socket::new(stream.unwrap()));
+        let mut stream = Stream::new(Io::Plain(socket), facts, OpenGuard::new(&Arc::default()));
+        for _ in 0..20 {
+            assert_eq!(taken_in_one_go(&mut stream).await, limits::READ_TURN);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A secret as the store keeps it: in the clear, or sealed with a key that lies elsewhere. It never makes a random byte itself, and a key never shows itself.
+//! Secrets, and texts that may hold some, as they are stored: in the clear, or sealed with a key that lies elsewhere. It never makes a random byte itself, and a key never shows itself.
 //!
 //! | bytes of a sealed secret | what |
 //! | --- | --- |
@@ -6,6 +6,8 @@
 //! | 12 | a nonce, random |
 //! | 66 | AES-256-GCM over: the length of the kept form, the form, zeros |
 //! | 16 | the tag, with the webhook's number as associated data: a sealed secret is worth nothing under another webhook |
+//!
+//! A sealed text is `sealed:`, with which no JSON and no TOML begins, and base64 of a random nonce, the text under AES-256-GCM, and the tag, with the place that the text is for as associated data.
 
 use std::fmt;
 
@@ -21,6 +23,8 @@ const KEY_SIZE: usize = 32;
 const PADDED_SIZE: usize = 1 + FORM_SIZE_MAX;
 const TAG_SIZE: usize = 16;
 const SEALED_SIZE: usize = 1 + NONCE_LEN + PADDED_SIZE + TAG_SIZE;
+/// What a sealed text begins with.
+const SEALED_TEXT: &str = "sealed:";
 /// What is said of a secret that no key opens.
 const CLOSED: &str = "no key opens it";
 
@@ -129,8 +133,56 @@ impl SealingKey {
         Secret::from_kept_form(form.get(..usize::from(*length)).ok_or(CLOSED)?)
     }
 
+    /// Seals a text for one place of the store. The nonce has to be random: one that comes twice gives both texts away.
+    ///
+    /// # Panics
+    /// Never: the key is of the size that the cipher takes, and no text is as long as its limit of 64 GiB.
+    #[must_use]
+    pub fn seal_text(&self, text: &str, place: &str, nonce: [u8; NONCE_LEN]) -> String {
+        // In its full length from the start: a buffer that grew would leave the text behind where it had been.
+        let mut sealed = Vec::with_capacity(NONCE_LEN + text.len() + TAG_SIZE);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(text.as_bytes());
+        let associated = Aad::from(place.as_bytes());
+        let tag = self.cipher().seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), associated, &mut sealed[NONCE_LEN..]);
+        sealed.extend_from_slice(tag.expect("AES-256-GCM seals every text of less than 64 GiB").as_ref());
+        format!("{SEALED_TEXT}{}", BASE64.encode(&sealed))
+    }
+
+    fn unseal_text(&self, sealed: &str, place: &str) -> Option<Zeroizing<String>> {
+        let sealed = BASE64.decode(sealed.strip_prefix(SEALED_TEXT)?.trim_end().as_bytes()).ok()?;
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>()?;
+        let mut rest = Zeroizing::new(rest.to_vec());
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let text = self.cipher().open_in_place(nonce, Aad::from(place.as_bytes()), rest.as_mut_slice()).ok()?;
+        Some(Zeroizing::new(std::str::from_utf8(text).ok()?.to_owned()))
+    }
+
     fn cipher(&self) -> LessSafeKey {
         LessSafeKey::new(UnboundKey::new(&AES_256_GCM, self.0.as_slice()).expect("AES-256 takes a key of 32 bytes"))
+    }
+}
+
+/// A text as it was stored for one place, and whether it is stored as it would be now: sealed with the first of the keys, or in the clear where there are none.
+///
+/// # Errors
+/// Why it stays closed, for a sentence that begins with what it is, and what to do.
+pub fn open_text(keys: &[SealingKey], stored: &str, place: &str) -> Result<(Zeroizing<String>, bool), String> {
+    if !stored.starts_with(SEALED_TEXT) {
+        return Ok((Zeroizing::new(stored.to_owned()), keys.is_empty()));
+    }
+    let found = keys.iter().enumerate().find_map(|(index, key)| Some((key.unseal_text(stored, place)?, index == 0)));
+    found.ok_or_else(|| why_closed(keys).to_owned())
+}
+
+/// Why none of these keys opens what is sealed, for a sentence that begins with what it is.
+#[must_use]
+pub fn why_closed(keys: &[SealingKey]) -> &'static str {
+    match keys {
+        [] => "is sealed in the data directory, and there is no key: name the file with the key that sealed it as key_file in [server]",
+        _ => {
+            "is sealed in the data directory with another key than those in key_file of [server]: add the key that sealed it there, on a line of its own"
+        }
     }
 }
 
@@ -183,6 +235,33 @@ mod tests {
         }
         for wrong in [&[][..], &[1; 23], &[2; 65], &[3; SEALED_SIZE], &[2; SEALED_SIZE + 1]] {
             assert!(KeptSecret::from_bytes(wrong).is_err(), "{} bytes", wrong.len());
+        }
+    }
+
+    #[test]
+    fn a_sealed_text_opens_with_its_key_in_its_place_alone() {
+        for text in ["", "{\"title\":\"Ümlaut\"}", &"x".repeat(100_000)] {
+            let sealed = key(1).seal_text(text, "here", [9; 12]);
+            let open =
+                |keys: &[SealingKey], place| open_text(keys, &sealed, place).map(|(text, is_current)| (text.to_string(), is_current));
+            assert_eq!(open(&[key(1)], "here").unwrap(), (text.to_owned(), true));
+            assert_eq!(open(&[key(2), key(1)], "here").unwrap(), (text.to_owned(), false), "to be sealed anew");
+            assert!(open(&[key(1)], "there").unwrap_err().contains("another key"));
+            assert!(open(&[key(2)], "here").unwrap_err().contains("another key"));
+            assert!(open(&[], "here").unwrap_err().contains("there is no key"));
+            assert!(text.len() < 4 || !sealed.contains(text));
+            let step = 1 + sealed.len() / 200;
+            for at in (SEALED_TEXT.len()..sealed.len()).step_by(step) {
+                let mut bytes = sealed.clone().into_bytes();
+                bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+                let changed = String::from_utf8(bytes).unwrap();
+                assert!(open_text(&[key(1)], &changed, "here").is_err(), "character {at} was changed");
+            }
+        }
+        assert_eq!(open_text(&[], "{}", "here").unwrap(), (Zeroizing::new("{}".to_owned()), true));
+        assert_eq!(open_text(&[key(1)], "{}", "here").unwrap(), (Zeroizing::new("{}".to_owned()), false), "to be sealed");
+        for wrong in ["sealed:", "sealed:AAAA", "sealed:ä", "sealed:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="] {
+            assert!(open_text(&[key(1)], wrong, "here").is_err(), "{wrong}");
         }
     }
 

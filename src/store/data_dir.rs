@@ -266,16 +266,15 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 /// The name of the copy of the last good configuration.
 pub(super) const LAST_GOOD: &str = "last-good.toml";
 
-/// Keeps the text of a good configuration, for a start with `serve --last-good`.
+/// Keeps the text of a good configuration, which may be sealed, for a start with `serve --last-good`.
 ///
 /// # Errors
 /// Those of the disk.
 pub fn remember_configuration(data_dir: &Path, text: &str) -> io::Result<()> {
-    let known = fs::read_to_string(data_dir.join(LAST_GOOD)).is_ok_and(|known| known == text);
-    if known { Ok(()) } else { write_durably(data_dir, LAST_GOOD, text.as_bytes()) }
+    write_durably(data_dir, LAST_GOOD, text.as_bytes())
 }
 
-/// The text of the last good configuration, if one was ever kept.
+/// The text of the last good configuration as it was kept, if one ever was.
 ///
 /// # Errors
 /// Those of the disk.

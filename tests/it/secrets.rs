@@ -2,13 +2,13 @@
 //! thief would.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
 use data_encoding::BASE64;
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 
 use crate::daemon::{House, event, exchange, exchange_with_socket, webhook};
@@ -176,17 +176,21 @@ fn no_secret_is_in_the_log_at_its_most_talkative_nor_in_the_metrics_or_any_answe
 fn with_a_key_no_stored_secret_is_in_the_data_directory_and_without_it_the_daemon_does_not_start() {
     let receiver = Receiver::new(ok);
     let house = House::new("");
-    seal_with(&house, &[KEY], "");
+    let own = webhook("own", &receiver.url("/"), &format!("secret = \"{OWN}\""));
+    seal_with(&house, &[KEY], &own);
     let daemon = house.start();
     let file = house.path("given");
     fs::write(&file, GIVEN).unwrap();
-    add(&house, "given", &receiver.url("/"), &["--secret-file", file.to_str().unwrap()]);
+    let header = format!("authorization={HEADER}");
+    add(&house, "given", &receiver.url("/"), &["--secret-file", file.to_str().unwrap(), "--header", &header]);
+    let sandbox = text(&house.json(&["sandbox", "new", "--secret", OF_SANDBOX])["token"]);
     let made = text(&add(&house, "made", &receiver.url("/"), &[])["secret"]);
     let replaced = text(&house.json(&["webhooks", "rotate-secret", "made"])["secret"]);
     add(&house, "signs", &receiver.url("/"), &["--signing", "v1a"]);
     let export = || house.json(&["webhooks", "export", "--with-secrets"]);
     let known = export();
-    let private = text(&known[2]["secret"]);
+    let private = known.as_array().unwrap().iter().find(|one| one["id"] == "signs").map(|one| text(&one["secret"])).unwrap();
+    assert!(known.to_string().contains(HEADER));
     house.says(&["backup", house.path("backup").to_str().unwrap()]);
     assert!(daemon.stop().success());
     let mode = |path: &str| fs::metadata(house.path(path)).unwrap().permissions().mode() & 0o777;
@@ -197,7 +201,7 @@ fn with_a_key_no_stored_secret_is_in_the_data_directory_and_without_it_the_daemo
         "they are where they are looked for"
     );
     for (path, bytes) in &stored {
-        for secret in [GIVEN, &made, &replaced, &private, KEY] {
+        for secret in [OWN, GIVEN, HEADER, OF_SANDBOX, &made, &replaced, &private, KEY] {
             assert!(!shows(bytes, secret), "{path} has {secret}");
         }
     }
@@ -208,25 +212,26 @@ fn with_a_key_no_stored_secret_is_in_the_data_directory_and_without_it_the_daemo
         house.says(&arguments);
     }
     // Without the key, and with another.
-    house.configure("");
+    house.configure(&own);
     let (code, said) = house.refused();
     assert!(code == 1 && said.contains("the secret of the webhook given is sealed") && said.contains("key_file"), "{code}: {said}");
-    seal_with(&house, &[OTHER_KEY], "");
+    seal_with(&house, &[OTHER_KEY], &own);
     let (code, said) = house.refused();
     assert!(code == 1 && said.contains("another key") && said.contains("key_file"), "{code}: {said}");
     // A new key before the old one seals everything anew, and then the old one may go.
-    seal_with(&house, &[OTHER_KEY, KEY], "");
+    seal_with(&house, &[OTHER_KEY, KEY], &own);
     let daemon = house.start();
     assert_eq!(export(), known);
     assert!(daemon.stop().success());
-    seal_with(&house, &[OTHER_KEY], "");
+    seal_with(&house, &[OTHER_KEY], &own);
     let daemon = house.start();
     assert_eq!(export(), known);
+    assert_eq!(house.json(&["sandbox", "list"])[0]["token"], sandbox.as_str());
     assert!(daemon.stop().success());
     // What was backed up is as it was then.
     fs::rename(house.path("data"), house.path("before")).unwrap();
     house.says(&["restore", house.path("backup").to_str().unwrap(), "--data-dir", house.path("data").to_str().unwrap()]);
-    seal_with(&house, &[KEY], "");
+    seal_with(&house, &[KEY], &own);
     let daemon = house.start();
     assert_eq!(export(), known);
     assert!(daemon.stop().success());
@@ -237,12 +242,17 @@ fn a_key_seals_what_was_stored_before_it_at_once_and_deliveries_are_signed_as_ev
     let receiver = Receiver::new(ok);
     let house = House::new("");
     let daemon = house.start();
-    let made = text(&add(&house, "made", &receiver.url("/"), &[])["secret"]);
+    let made = text(&add(&house, "made", &receiver.url("/"), &["--header", &format!("authorization={HEADER}")])["secret"]);
+    house.says(&["sandbox", "new", "--secret", OF_SANDBOX]);
     assert!(daemon.stop().success());
-    assert!(files(&house.path("data")).iter().any(|(_, bytes)| shows(bytes, &made)), "in the clear it is found, so that the test can fail");
+    let stored_in = |secret: &str, place: &str| files(&house.path("data").join(place)).iter().any(|(_, bytes)| shows(bytes, secret));
+    for (secret, place) in [(made.as_str(), "journal"), (HEADER, "journal"), (OF_SANDBOX, "sandbox")] {
+        assert!(stored_in(secret, place), "in the clear it is found, so that the test can fail: {secret}");
+    }
     seal_with(&house, &[KEY], "");
     let daemon = house.start();
     assert!(house.log().contains("stored secrets are sealed"), "{}", house.log());
+    assert!(!stored_in(OF_SANDBOX, "sandbox"));
     assert_eq!(text(&house.json(&["webhooks", "export", "--with-secrets"])[0]["secret"]), made);
     assert_eq!(daemon.post("application/json", event("a").as_bytes()).0, 202);
     house.drained();
@@ -266,6 +276,33 @@ fn a_crash_leaves_no_core_dump_however_high_its_limit_was() {
     daemon.signal(Signal::ABORT);
     let ended = daemon.wait();
     assert_eq!((ended.signal(), ended.core_dumped()), (Some(6), false), "{ended:?}");
+}
+
+/// The limit is not all: root may raise it again later, and there are dumps that no limit holds (core(5), `core_pattern` with a pipe). Where the test may not raise it, it sees that the process is
+/// closed to its own user (proc(5)).
+#[test]
+fn a_limit_that_is_raised_again_makes_no_core_dump_either() {
+    let crashes = |pid: u32| {
+        let unlimited = Rlimit { current: None, maximum: None };
+        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        prlimit(Some(pid), Resource::Core, unlimited).map(|_| kill_process(pid, Signal::ABORT).unwrap())
+    };
+    let house = House::new("");
+    let daemon = house.start();
+    match crashes(daemon.pid()) {
+        Ok(()) => {
+            let ended = daemon.wait();
+            assert_eq!((ended.signal(), ended.core_dumped()), (Some(6), false), "{ended:?}");
+            // A process that has nothing to hide, in the same place and under the same limit.
+            let mut other = Command::new("sleep").arg("1000").current_dir(house.path("")).spawn().unwrap();
+            crashes(other.id()).unwrap();
+            let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+            // What is at the other end of a pipe is not known.
+            let dumps_into_files = !pattern.trim().is_empty() && !pattern.starts_with('|');
+            assert!(other.wait().unwrap().core_dumped() || !dumps_into_files, "a dump would have been made here");
+        }
+        Err(_) => assert_eq!(fs::metadata(format!("/proc/{}/mem", daemon.pid())).unwrap().uid(), 0),
+    }
 }
 
 #[test]

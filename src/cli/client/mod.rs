@@ -4,6 +4,7 @@ mod tls;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
+use tokio_rustls::rustls::ClientConfig;
 use url::Url;
 
 use super::failure::Failure;
@@ -43,6 +45,8 @@ pub(super) enum Address {
 pub(super) struct Client {
     runtime: Runtime,
     address: Address,
+    /// Where the address is one of TLS.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 /// What is posted.
@@ -102,13 +106,19 @@ impl Client {
     /// A client; nothing is dialled yet.
     ///
     /// # Errors
-    /// When the system refuses an event loop.
+    /// When the system refuses an event loop, or there is nobody to trust.
     pub(super) fn new(address: Address) -> Result<Self, Failure> {
+        let tls = match &address {
+            Address::Listener { url, ca_file, .. } if url.scheme() == "https" => {
+                Some(tls::settings(ca_file.as_deref()).map_err(Failure::Refused)?)
+            }
+            _ => None,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Failure::Refused(format!("can't start: the system refused an event loop: {error}")))?;
-        Ok(Self { runtime, address })
+        Ok(Self { runtime, address, tls })
     }
 
     /// `GET path`.
@@ -144,14 +154,14 @@ impl Client {
         self.runtime.block_on(async {
             match &self.address {
                 Address::Socket(path) => exchange(connected(UnixStream::connect(path)).await?, request).await,
-                Address::Listener { url, ca_file, .. } => {
+                Address::Listener { url, .. } => {
                     let addresses =
                         url.socket_addrs(|| None).map_err(|error| NoAnswer::NotSent(format!("the name does not resolve: {error}")))?;
                     let stream = connected(TcpStream::connect(addresses.as_slice())).await?;
-                    if url.scheme() == "https" {
-                        return exchange(connected(tls::connect(url, ca_file.as_deref(), stream)).await?, request).await;
+                    match &self.tls {
+                        Some(tls) => exchange(connected(tls::connect(url, tls, stream)).await?, request).await,
+                        None => exchange(stream, request).await,
                     }
-                    exchange(stream, request).await
                 }
             }
         })

@@ -132,3 +132,18 @@ fn a_listener_that_speaks_no_tls_is_not_reached_by_https() {
     assert!(failure.exit_code() == 69 && failure.to_string().contains("can be reached"), "{failure}");
     thread.join().unwrap();
 }
+
+#[test]
+fn a_file_of_certificates_that_is_none_is_told_of_before_anybody_is_dialled() {
+    let directory = tempfile::tempdir().unwrap();
+    let empty = directory.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    for (file, why) in [(empty, "there is no certificate in it"), (directory.path().join("none.pem"), "No such file")] {
+        let url = "https://127.0.0.1:9/".parse().unwrap();
+        let address = Address::Listener { url, token: None, ca_file: Some(file.clone()) };
+        let failure = Client::new(address).err().unwrap();
+        let told = failure.to_string();
+        assert!(told.starts_with(&format!("--ca-file {}: ", file.display())) && told.contains(why), "{told}");
+        assert_eq!(failure.exit_code(), 1);
+    }
+}

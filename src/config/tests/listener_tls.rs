@@ -144,3 +144,29 @@ fn a_certificate_whose_time_is_not_now_and_a_key_for_all_to_read_are_warned_of()
         ["DIR/webhooks.toml:3: tls_key_file: every user of this machine may read DIR/tls.key; `chmod o-rwx DIR/tls.key` mends it"]
     );
 }
+
+#[test]
+fn the_same_is_warned_of_where_webhooks_show_a_certificate_and_where_secrets_are_sealed() {
+    let (certificate, key) = made(|parameters| parameters.not_after = rcgen::date_time_ymd(2002, 1, 1));
+    let place = Place::new(&certificate, &key);
+    place.write("sealing.key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+    let webhook = |id: &str| {
+        format!(
+            "[[webhook]]\nid = \"{id}\"\ntitle = \"CRM\"\nproject = \"example.com\"\nurl = \"https://crm.example.com/\"\nevents = [\"*\"]\n\
+             client_certificate_file = \"tls.pem\"\nclient_key_file = \"tls.key\"\n"
+        )
+    };
+    let lines = format!("key_file = \"sealing.key\"\n{}{}", webhook("crm"), webhook("shop"));
+    let warnings = || place.load(&lines).unwrap().warnings(NOW).iter().map(|warning| place.shortened(warning)).collect::<Vec<_>>();
+    let expired = "DIR/webhooks.toml: webhook crm: client_certificate_file: the certificate in DIR/tls.pem expired at 2002-01-01T00:00:00.000Z; \
+                   receivers refuse it. Renew it, then `hookwheel reload`";
+    assert_eq!(warnings(), [expired]);
+    for name in ["sealing.key", "tls.key"] {
+        fs::set_permissions(place.directory.path().join(name), Permissions::from_mode(0o644)).unwrap();
+    }
+    let open = |what: &str, file: &str| {
+        format!("DIR/webhooks.toml: {what}: every user of this machine may read DIR/{file}; `chmod o-rwx DIR/{file}` mends it")
+    };
+    let expected = [&*open("key_file in [server]", "sealing.key"), expired, &*open("webhook crm: client_key_file", "tls.key")];
+    assert_eq!(warnings(), expected);
+}

@@ -21,13 +21,14 @@ use crate::time::UnixMillis;
 /// The end of a log's file name.
 const EXTENSION: &str = "log";
 
-/// What a sandbox is. It holds a secret in the clear, and so it is never shown.
+/// What a sandbox is. It may hold a secret in the clear, and so it is never shown.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Definition {
     pub(super) token: SandboxToken,
     pub(super) created: UnixMillis,
     pub(super) title: String,
     pub(super) behaviour: Behaviour,
+    /// As it is stored: in the clear, or sealed.
     pub(super) secret: Option<String>,
 }
 
@@ -115,6 +116,15 @@ impl Log {
     /// What the sandbox is.
     pub(super) const fn definition(&self) -> &Definition {
         &self.definition
+    }
+
+    /// Has the secret stored in another form, durably.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub(super) fn store_secret(&mut self, secret: String) -> io::Result<()> {
+        self.definition.secret = Some(secret);
+        self.rewrite()
     }
 
     /// The number of the newest request, 0 before the first.

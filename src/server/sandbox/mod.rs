@@ -35,7 +35,7 @@ use crate::limits;
 use crate::model::sandbox::{
     Behaviour, KeptBody, NewSandbox, ReceivedPage, ReceivedRequest, SandboxAnswer, SandboxSummary, SignatureReason, SignatureVerdict,
 };
-use crate::model::{CheckingKey, SandboxToken, Webhook, WebhookId};
+use crate::model::{CheckingKey, SandboxToken, SealingKey, Webhook, WebhookId, sealing};
 use crate::time::{UnixMillis, wall_now};
 
 /// Every sandbox of a daemon. Clones are the same.
@@ -45,6 +45,7 @@ pub struct Sandboxes(Arc<Shared>);
 struct Shared {
     directory: PathBuf,
     base_url: String,
+    sealing_keys: Vec<SealingKey>,
     sandboxes: RwLock<BTreeMap<SandboxToken, Arc<Sandbox>>>,
     pointing: RwLock<HashMap<SandboxToken, Vec<Pointing>>>,
     closing: watch::Sender<bool>,
@@ -94,17 +95,19 @@ struct Kept {
 }
 
 impl Sandboxes {
-    /// Opens the sandboxes in `directory`, which is made where there is none. `listen` is where the daemon listens, with TLS or without. It reads files, and so it blocks.
+    /// Opens the sandboxes in `directory`, which is made where there is none. `listen` is where the daemon listens, with TLS or without; `sealing_keys` seal and open their secrets. It reads
+    /// files, and so it blocks.
     ///
-    /// A file that can't be read is left alone, with a warning in the log: a test receiver must not keep a daemon from starting.
+    /// A file that can't be read, or whose secret stays closed, is left alone, with a warning in the log: a test receiver must not keep a daemon from starting.
     ///
     /// # Errors
     /// Those of the directory.
-    pub fn open(directory: &Path, listen: SocketAddr, speaks_tls: bool) -> io::Result<Self> {
+    pub fn open(directory: &Path, listen: SocketAddr, speaks_tls: bool, sealing_keys: &[SealingKey]) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let mut sandboxes = BTreeMap::new();
         for path in log::find(directory)? {
-            match Log::open(&path).and_then(|(log, dropped)| Ok((Sandbox::new(log).map_err(io::Error::other)?, dropped))) {
+            let opened = Log::open(&path);
+            match opened.and_then(|(log, dropped)| Ok((Sandbox::new(log, sealing_keys).map_err(io::Error::other)?, dropped))) {
                 Ok((sandbox, dropped)) => {
                     if dropped > 0 {
                         tracing::info!(sandbox = %sandbox.token, dropped, "lines of a sandbox's file were not whole and were dropped");
@@ -117,6 +120,7 @@ impl Sandboxes {
         Ok(Self(Arc::new(Shared {
             directory: directory.to_owned(),
             base_url: base_url(listen, speaks_tls),
+            sealing_keys: sealing_keys.to_vec(),
             sandboxes: RwLock::new(sandboxes),
             pointing: RwLock::default(),
             closing: watch::Sender::new(false),
@@ -151,10 +155,10 @@ impl Sandboxes {
         if let Some(secret) = &new.secret {
             CheckingKey::parse(secret).map_err(|detail| Refusal::Invalid { detail })?;
         }
-        let mut bits = [0; 20];
-        aws_lc_rs::rand::fill(&mut bits).map_err(|_| unavailable("the system gives no random bytes for a token"))?;
         let NewSandbox { title, behaviour, secret } = new;
-        let definition = Definition { token: SandboxToken::from_random(bits), created: wall_now(), title, behaviour, secret };
+        let token = SandboxToken::from_random(random().map_err(unavailable)?);
+        let secret = secret.map(|secret| stored(&self.0.sealing_keys, secret, &token)).transpose().map_err(unavailable)?;
+        let definition = Definition { token, created: wall_now(), title, behaviour, secret };
         let _one_at_a_time = self.0.making.lock().unwrap_or_else(PoisonError::into_inner);
         let count = self.0.sandboxes.read().unwrap_or_else(PoisonError::into_inner).len();
         if count >= limits::SANDBOXES_MAX {
@@ -163,7 +167,7 @@ impl Sandboxes {
         }
         let log = Log::create(&self.0.directory, definition)
             .map_err(|error| unavailable(format!("the sandbox could not be written: {error}")))?;
-        let sandbox = Arc::new(Sandbox::new(log).map_err(unavailable)?);
+        let sandbox = Arc::new(Sandbox::new(log, &self.0.sealing_keys).map_err(unavailable)?);
         self.0.sandboxes.write().unwrap_or_else(PoisonError::into_inner).insert(sandbox.token.clone(), Arc::clone(&sandbox));
         Ok(self.summary(&sandbox))
     }
@@ -291,16 +295,38 @@ impl Sandboxes {
 }
 
 impl Sandbox {
-    fn new(log: Log) -> Result<Self, String> {
-        let definition = log.definition();
-        let key = definition.secret.as_deref().map(CheckingKey::parse).transpose()?;
-        let (token, behaviour) = (definition.token.clone(), definition.behaviour);
+    fn new(mut log: Log, sealing_keys: &[SealingKey]) -> Result<Self, String> {
+        let Definition { token, behaviour, secret, .. } = log.definition().clone();
+        let opened = secret.map(|secret| sealing::open_text(sealing_keys, &secret, &place_of(&token))).transpose();
+        let opened = opened.map_err(|why| format!("its secret {why}"))?;
+        if let Some((secret, false)) = &opened {
+            let stored = stored(sealing_keys, secret.to_string(), &token)?;
+            log.store_secret(stored).map_err(|error| format!("its secret could not be sealed: {error}"))?;
+        }
+        let key = opened.map(|(secret, _)| CheckingKey::parse(&secret)).transpose()?;
         Ok(Self { token, behaviour, key, last: watch::Sender::new(log.last()), log: Mutex::new(log) })
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A secret as it is stored: sealed with the first key, where there is one.
+fn stored(sealing_keys: &[SealingKey], secret: String, token: &SandboxToken) -> Result<String, String> {
+    let Some(key) = sealing_keys.first() else { return Ok(secret) };
+    Ok(key.seal_text(&secret, &place_of(token), random()?))
+}
+
+/// The place that a secret is sealed for.
+fn place_of(token: &SandboxToken) -> String {
+    format!("the secret of sandbox {token}")
+}
+
+fn random<const COUNT: usize>() -> Result<[u8; COUNT], String> {
+    let mut bytes = [0; COUNT];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "the system gives no random bytes")?;
+    Ok(bytes)
 }
 
 fn unavailable(detail: impl Into<String>) -> Refusal {

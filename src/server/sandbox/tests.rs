@@ -72,7 +72,7 @@ impl Stand {
 }
 
 fn open(directory: &Path) -> Sandboxes {
-    Sandboxes::open(&directory.join("sandbox"), "0.0.0.0:8700".parse().unwrap(), false).unwrap()
+    Sandboxes::open(&directory.join("sandbox"), "0.0.0.0:8700".parse().unwrap(), false, &[]).unwrap()
 }
 
 async fn answered(router: Router, request: Request<Body>) -> Answer {

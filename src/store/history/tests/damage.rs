@@ -40,6 +40,68 @@ fn every_byte_of_an_index_is_under_a_checksum() {
     read_all().unwrap();
 }
 
+/// Gives everything in an index the checksum that fits it; `tables` are the rows, the bytes of each and how many of them are a block.
+fn sealed(mut bytes: Vec<u8>, summary_bytes: usize, tables: [(usize, usize, usize); 4]) -> Vec<u8> {
+    const HEADER: usize = 108;
+    const ENTRY: usize = 88;
+    let blocks = tables.iter().map(|(rows, _, block)| rows.div_ceil(*block)).sum::<usize>();
+    let (mut entry, mut start) = (HEADER + summary_bytes - blocks * ENTRY, HEADER + summary_bytes);
+    for (rows, size, block) in tables {
+        for first in (0..rows).step_by(block) {
+            let end = start + block.min(rows - first) * size;
+            let checksum = crc32c::crc32c(&bytes[start..end]);
+            bytes[entry + 8..entry + 12].copy_from_slice(&checksum.to_le_bytes());
+            (entry, start) = (entry + ENTRY, end);
+        }
+    }
+    assert_eq!((entry, start), (HEADER + summary_bytes, bytes.len()), "the tables are where they are said to be");
+    let summary = crc32c::crc32c(&bytes[HEADER..HEADER + summary_bytes]);
+    bytes[100..104].copy_from_slice(&summary.to_le_bytes());
+    let header = crc32c::crc32c(&bytes[..104]);
+    bytes[104..108].copy_from_slice(&header.to_le_bytes());
+    bytes
+}
+
+/// Somebody who can write to the data directory can make every checksum fit.
+#[test]
+fn an_index_that_lies_under_right_checksums_ends_nothing_and_claims_no_memory() {
+    let (place, mut dice) = filled(15, 300);
+    while place.history.work().unwrap() {}
+    let segment = place.history.0.reader.header_of(1).unwrap().unwrap();
+    let name = index::file_name(1);
+    let good = place.medium.bytes(&name);
+    let number = |at: usize| usize::try_from(u32::from_le_bytes(good[at..at + 4].try_into().unwrap())).unwrap();
+    let (ends, events, summary_bytes) = (number(36), number(40), number(44));
+    let tables = [(ends, 56, 128), (ends, 17, 512), (events, 44, 128), (events, 12, 512)];
+    assert_eq!(sealed(good.clone(), summary_bytes, tables), good);
+    let read_all = || {
+        let (header, file) = Header::read(&place.medium, &segment)?;
+        let index = Index::open(&header, file)?;
+        for end in place.ends.iter().step_by(50) {
+            index.find(end.key)?;
+            index.ends_of(end.key.sequence)?;
+        }
+        for (sequence, _, project, id) in place.events.iter().step_by(50) {
+            index.event(*sequence)?;
+            index.events_of(state::short_hash(project, id))?;
+        }
+        (0..index.ends.blocks.len()).try_for_each(|number| index.block::<EndedRow>(&index.ends, number).map(drop))?;
+        (0..index.events.blocks.len()).try_for_each(|number| index.block::<row::EventRow>(&index.events, number).map(drop))
+    };
+    read_all().unwrap();
+    let mut refused = 0;
+    // All of the header and the summary, and of the rows one byte in some.
+    let of_rows = (108 + summary_bytes..good.len()).step_by(13);
+    for at in (0..108 + summary_bytes).chain(of_rows) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1 << dice.below(8);
+        let lying = sealed(bytes, summary_bytes, tables);
+        place.medium.edit(&name, |bytes| *bytes = lying);
+        refused += usize::from(read_all().is_err());
+    }
+    assert!(refused > 100, "{refused}: most of what a header says can be seen to be wrong");
+}
+
 #[test]
 fn a_damaged_index_is_made_again_whenever_it_is_noticed() {
     let (mut place, mut dice) = filled(12, 900);

@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+use rustix::fs::FlockOperation;
+
 use crate::store::view::TableError;
 
 #[cfg(not(panic = "unwind"))]
@@ -19,6 +21,11 @@ const CACHE_CAPACITY: u64 = 64 * 1024 * 1024;
 const FLUSH_EVERY_MS: u64 = 500;
 /// The tree that holds everything. Its name tells this layout from others: a view of another one seems empty, and is made anew.
 const TREE: &str = "rows-2";
+/// sled's file.
+const DATABASE: &str = "db";
+/// How often, and after what pauses, is looked whether somebody else still has it.
+const LOCK_TRIES: usize = 200;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// Closing waits for sled's own thread, which may have died.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -39,6 +46,18 @@ pub(super) struct Open {
     pub(super) db: sled::Db,
 }
 
+/// Waits until nobody has the database open, for a while. Whoever dropped it may still have it: sled writes in threads of its own, which hold the file, and with it the lock, a moment longer.
+/// A lock that stays is told of by sled.
+fn wait_for_lock(path: &Path) {
+    let Ok(file) = File::open(path.join(DATABASE)) else { return };
+    for _ in 0..LOCK_TRIES {
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return;
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+}
+
 impl Generation {
     /// Opens the database in the directory at `path`, making it when there is none.
     pub(super) fn open(path: &Path) -> Result<Self, TableError> {
@@ -51,6 +70,7 @@ impl Generation {
             .cache_capacity(CACHE_CAPACITY)
             .flush_every_ms(Some(FLUSH_EVERY_MS))
             .use_compression(false);
+        wait_for_lock(path);
         let open = guard(|| {
             let db = config.open()?;
             Ok(Open { tree: db.open_tree(TREE)?, db })
@@ -135,7 +155,7 @@ fn prepare_directory(path: &Path) -> io::Result<()> {
 
 /// The handles for real syncs. What sled made when it was opened (its settings, the names) becomes durable here.
 fn open_files(path: &Path) -> io::Result<(File, File)> {
-    let (data, directory) = (File::open(path.join("db"))?, File::open(path)?);
+    let (data, directory) = (File::open(path.join(DATABASE))?, File::open(path)?);
     File::open(path.join("conf"))?.sync_all()?;
     data.sync_all()?;
     directory.sync_all()?;

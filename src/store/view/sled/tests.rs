@@ -26,6 +26,21 @@ fn keys(table: &SledTable) -> Vec<String> {
 }
 
 #[test]
+fn a_table_that_somebody_has_a_moment_longer_is_waited_for_and_one_that_stays_held_is_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("view");
+    let table = SledTable::open(&path).unwrap();
+    let held = SledTable::open(&path).err().unwrap();
+    assert!(held.0.contains("could not acquire lock"), "{held}");
+    let holder = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        drop(table);
+    });
+    SledTable::open(&path).unwrap();
+    holder.join().unwrap();
+}
+
+#[test]
 fn rows_are_put_removed_scanned_in_order_and_there_after_reopening() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("view");
