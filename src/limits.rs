@@ -35,12 +35,16 @@ pub const TLS_SESSIONS_MAX: usize = 4096;
 pub const TLS_CHAIN_MAX: usize = 16;
 /// A connection over which nothing is asked for so long is closed. Over HTTP/1.1, [`REQUEST_HEADERS_TIMEOUT_MS`] is sooner.
 pub const CONNECTION_IDLE_TIMEOUT_MS: u64 = 60_000;
-/// The same while answers are still on their way: they go on for ever where the client leaves its HTTP/2 windows shut.
+/// A connection on which a request is worked on for so long is closed.
 pub const ANSWERS_TIMEOUT_MS: u64 = 300_000;
 /// A client that leaves its answers unread takes so many bytes of them …
 pub const ANSWER_PACE_BYTES: u64 = 16 * 1024;
 /// … within this time, or all there are, or the connection is closed.
 pub const ANSWER_PACE_MS: u64 = 20_000;
+/// Bytes of answers that wait to be taken, over all connections of a door. One for which there is no room waits [`INGEST_WAIT_MS`], and is then replaced by `503`.
+pub const ANSWERS_MAX: usize = 128 * 1024 * 1024;
+/// Bytes of an answer that has room in any case: that an event was accepted is always told.
+pub const ANSWER_SMALL: usize = 1024;
 /// Requests to the listener that are under way at once, over all connections; a further one is answered `503`.
 pub const REQUESTS_MAX: usize = 8192;
 /// Requests to the admin socket that are under way at once.

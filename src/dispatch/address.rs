@@ -57,6 +57,8 @@ pub enum Refusal {
     Port(String),
     /// It is one of the daemon's own listeners.
     OwnListener,
+    /// It is an address of the machine itself.
+    OwnMachine,
 }
 
 impl Refusal {
@@ -73,6 +75,10 @@ impl Refusal {
             ),
             Self::Port(why) => why.clone(),
             Self::OwnListener => format!("{} where hookwheel itself listens", named(&address)),
+            Self::OwnMachine => format!(
+                "{} an address of the machine on which hookwheel runs, which is not dialled; allow_networks in [egress] or in the webhook makes an exception",
+                named(&address.ip())
+            ),
         }
     }
 }
@@ -102,12 +108,25 @@ pub fn is_own_listener(address: SocketAddr, own_listeners: &[SocketAddr]) -> boo
     own_listeners.iter().any(|own| is_own(address, *own))
 }
 
-/// Whether a connection leads back to the daemon through an address of this machine that no configuration names: its public one, say, when it listens on `0.0.0.0`.
-/// The source address of such a connection is the address dialled, and of no other.
-#[must_use]
-pub fn is_own_connection(local: SocketAddr, peer: SocketAddr, own_listeners: &[SocketAddr]) -> bool {
-    let leads_back = inner(local.ip()) == inner(peer.ip());
-    leads_back && own_listeners.iter().any(|own| inner(own.ip()).is_unspecified() && own.port() == peer.port())
+/// Judges a connection that stands, before anything is sent over it: one through an address of this machine that no configuration names, such as its public one, leads to this machine. The
+/// source address of such a connection is the address dialled, and of no other. Behind it lie services that a firewall keeps from others, and the daemon itself where it listens on `0.0.0.0`.
+///
+/// # Errors
+/// Why nothing is to be sent.
+pub fn judge_connection(
+    local: SocketAddr,
+    peer: SocketAddr,
+    allow_networks: &[IpNet],
+    own_listeners: &[SocketAddr],
+) -> Result<(), Refusal> {
+    let ip = inner(peer.ip());
+    if inner(local.ip()) != ip {
+        return Ok(());
+    }
+    if own_listeners.iter().any(|own| inner(own.ip()).is_unspecified() && own.port() == peer.port()) {
+        return Err(Refusal::OwnListener);
+    }
+    if allow_networks.iter().any(|network| network.contains(&ip)) { Ok(()) } else { Err(Refusal::OwnMachine) }
 }
 
 /// The IPv4 address that an IPv6 address carries (mapped, compatible, NAT64), else the address itself.
@@ -172,6 +191,7 @@ mod tests {
         let own = |host: &str| Refusal::OwnListener.sentence(host, address);
         assert_eq!(own("crm.example.com"), "crm.example.com is 10.0.0.1:443, where hookwheel itself listens");
         assert_eq!(own("10.0.0.1"), "10.0.0.1:443 is where hookwheel itself listens");
+        assert!(Refusal::OwnMachine.sentence("10.0.0.1", address).starts_with("10.0.0.1 is an address of the machine on which"));
     }
 
     #[test]
@@ -222,14 +242,24 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_to_an_address_of_this_machine_is_known_by_its_source() {
+    fn a_connection_to_an_address_of_this_machine_is_known_by_its_source_and_needs_an_exception() {
         let own = ["0.0.0.0:8700".parse().unwrap(), "192.0.2.1:8800".parse().unwrap()];
-        let leads_back = |local: &str, peer: &str| is_own_connection(local.parse().unwrap(), peer.parse().unwrap(), &own);
-        assert!(leads_back("198.51.100.7:40000", "198.51.100.7:8700"));
-        assert!(leads_back("[2606:4700::7]:40000", "[2606:4700::7]:8700"));
-        assert!(!leads_back("198.51.100.7:40000", "198.51.100.7:443"), "another daemon of this machine");
-        assert!(!leads_back("198.51.100.7:40000", "198.51.100.8:8700"), "another machine");
-        assert!(!leads_back("198.51.100.7:40000", "198.51.100.7:8800"), "that listener is bound to one address, which is judged by itself");
+        let judged =
+            |local: &str, peer: &str, allowed: &[IpNet]| judge_connection(local.parse().unwrap(), peer.parse().unwrap(), allowed, &own);
+        let everything = ["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+        for (local, peer) in [("198.51.100.7:40000", "198.51.100.7:8700"), ("[2606:4700::7]:40000", "[2606:4700::7]:8700")] {
+            assert_eq!(judged(local, peer, &everything), Err(Refusal::OwnListener), "whatever is allowed");
+        }
+        for (local, peer) in [
+            ("198.51.100.7:40000", "198.51.100.7:6379"),
+            ("[2606:4700::7]:40000", "[2606:4700::7]:443"),
+            ("[::ffff:198.51.100.7]:40000", "198.51.100.7:443"),
+            ("198.51.100.7:40000", "198.51.100.7:8800"),
+        ] {
+            assert_eq!(judged(local, peer, &[]), Err(Refusal::OwnMachine), "{peer}");
+            assert_eq!(judged(local, peer, &everything), Ok(()), "{peer}");
+        }
+        assert_eq!(judged("198.51.100.7:40000", "198.51.100.8:8700", &[]), Ok(()), "another machine");
     }
 
     proptest! {

@@ -149,7 +149,7 @@ impl Connector {
     }
 
     /// Tries the addresses one after the other. One that does not answer may only use up its share of the time, so that the next have theirs.
-    async fn dial(&self, host: &str, vetted: &[SocketAddr], progress: &Progress) -> Result<(Socket, SocketAddr), ConnectError> {
+    pub(super) async fn dial(&self, host: &str, vetted: &[SocketAddr], progress: &Progress) -> Result<(Socket, SocketAddr), ConnectError> {
         let stopwatch = Stopwatch::start();
         let mut failure = None;
         for (index, address) in vetted.iter().enumerate() {
@@ -170,8 +170,11 @@ impl Connector {
             if (peer.ip(), peer.port()) != (address.ip(), address.port()) {
                 return fail(OutcomeClass::AddressRefused, format!("{host} was dialled at {address} but {peer} answered"));
             }
-            if !self.to_sandbox && address::is_own_connection(local, peer, &self.own_listeners) {
-                return refuse(host, peer, &Refusal::OwnListener);
+            match address::judge_connection(local, peer, &self.allow_networks, &self.own_listeners) {
+                Err(refusal)
+                    if self.to_sandbox && (refusal == Refusal::OwnListener || address::is_own_listener(peer, &self.own_listeners)) => {}
+                Err(refusal) => return refuse(host, peer, &refusal),
+                Ok(()) => {}
             }
             // Small requests that wait for their answer gain nothing from Nagle's algorithm; without it they only wait longer.
             drop(stream.set_nodelay(true));
@@ -204,7 +207,7 @@ impl Connector {
 
 fn refuse<T>(host: &str, address: SocketAddr, refusal: &Refusal) -> Result<T, ConnectError> {
     let class = match refusal {
-        Refusal::Special => OutcomeClass::AddressRefused,
+        Refusal::Special | Refusal::OwnMachine => OutcomeClass::AddressRefused,
         Refusal::Port(_) => OutcomeClass::PortRefused,
         Refusal::OwnListener => OutcomeClass::OwnListener,
     };

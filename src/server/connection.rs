@@ -8,30 +8,35 @@
 //! | one request's headers (HTTP/1.1), and the time between two requests | the same | the connection is closed |
 //! | between two requests (HTTP/2), pings or not | [`limits::CONNECTION_IDLE_TIMEOUT_MS`] | GOAWAY |
 //! | a body | [`limits::REQUEST_READ_TIMEOUT_MS`], by whoever reads it | `408` |
-//! | to take an answer | [`limits::ANSWER_PACE_BYTES`] in [`limits::ANSWER_PACE_MS`]; in HTTP/2 also [`limits::ANSWERS_TIMEOUT_MS`] | the connection is closed |
+//! | to take an answer | [`limits::ANSWER_PACE_BYTES`] in [`limits::ANSWER_PACE_MS`]; in HTTP/2 something of each answer in that time | the connection is closed |
+//!
+//! Answers that wait to be taken are bounded in total, too ([`limits::ANSWERS_MAX`]): an HTTP/2 client that leaves its windows shut has many of them wait at once.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::Request;
 use axum::response::{IntoResponse, Response};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::events::discard;
 use super::problem::Problem;
 use crate::limits;
+use crate::time::Stopwatch;
 
 /// In a response's extensions: the connection is closed instead of answering.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +54,9 @@ pub(super) struct Patience {
     pub(super) headers: Duration,
     /// When every request is answered.
     pub(super) idle: Duration,
-    /// While answers are on their way.
+    /// While a request is worked on.
+    pub(super) work: Duration,
+    /// While nothing of some answer is taken.
     pub(super) answers: Duration,
     /// For those that are on their way when nothing more is taken.
     pub(super) farewell: Duration,
@@ -60,9 +67,40 @@ impl Patience {
     pub(super) const ORDINARY: Self = Self {
         headers: Duration::from_millis(limits::REQUEST_HEADERS_TIMEOUT_MS),
         idle: Duration::from_millis(limits::CONNECTION_IDLE_TIMEOUT_MS),
-        answers: Duration::from_millis(limits::ANSWERS_TIMEOUT_MS),
+        work: Duration::from_millis(limits::ANSWERS_TIMEOUT_MS),
+        answers: Duration::from_millis(limits::ANSWER_PACE_MS),
         farewell: Duration::from_millis(limits::DOORS_CLOSE_TIMEOUT_MS),
     };
+}
+
+/// What there may be at once behind a door, of all its connections together.
+#[derive(Clone)]
+pub(super) struct Places {
+    /// Requests that are under way.
+    requests: Arc<Semaphore>,
+    /// Kibibytes of answers that wait to be taken.
+    answers: Arc<Semaphore>,
+}
+
+impl Places {
+    pub(super) fn new(requests: usize) -> Self {
+        Self { requests: Arc::new(Semaphore::new(requests)), answers: Arc::new(Semaphore::new(limits::ANSWERS_MAX / 1024)) }
+    }
+
+    /// Room for an answer of so many bytes, until it is taken. A small one needs none.
+    async fn for_answer(&self, bytes: u64) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if bytes <= limits::ANSWER_SMALL {
+            return Ok(None);
+        }
+        let kibibytes =
+            u32::try_from(bytes.min(limits::ANSWERS_MAX).div_ceil(1024)).expect("limits::ANSWERS_MAX is far below 2^32 kibibytes");
+        let room = Arc::clone(&self.answers).acquire_many_owned(kibibytes);
+        match timeout(Duration::from_millis(limits::INGEST_WAIT_MS), room).await {
+            Ok(Ok(room)) => Ok(Some(room)),
+            _ => Err(Problem::busy("as many answers wait to be taken as there may be", 1)),
+        }
+    }
 }
 
 /// What happens on a connection.
@@ -73,26 +111,67 @@ struct Activity(watch::Sender<Counts>);
 struct Counts {
     /// Requests that came.
     begun: u64,
-    /// Those whose answer is not sent yet.
-    under_way: usize,
+    /// Those whose answer is not sent yet, by their number.
+    under_way: BTreeMap<u64, Waiting>,
+}
+
+/// A request that is under way.
+struct Waiting {
+    /// Its answer is there and waits to be taken.
+    is_answered: bool,
+    /// Since it came, or something of the answer was last taken.
+    since: Stopwatch,
 }
 
 /// A request until its answer is sent.
-struct UnderWay(Arc<Activity>);
+struct UnderWay {
+    activity: Arc<Activity>,
+    number: u64,
+}
 
 impl UnderWay {
     fn begin(activity: &Arc<Activity>) -> Self {
+        let mut number = 0;
         activity.0.send_modify(|counts| {
             counts.begun += 1;
-            counts.under_way += 1;
+            number = counts.begun;
+            counts.under_way.insert(number, Waiting { is_answered: false, since: Stopwatch::start() });
         });
-        Self(Arc::clone(activity))
+        Self { activity: Arc::clone(activity), number }
+    }
+
+    /// The answer is there.
+    fn is_answered(&self) {
+        self.activity.0.send_modify(|counts| {
+            counts.under_way.insert(self.number, Waiting { is_answered: true, since: Stopwatch::start() });
+        });
+    }
+
+    /// Something of the answer was taken. Nobody has to be told: whoever waits looks again.
+    fn was_taken(&self) {
+        self.activity.0.send_if_modified(|counts| {
+            counts.under_way.insert(self.number, Waiting { is_answered: true, since: Stopwatch::start() });
+            false
+        });
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.0.send_modify(|counts| counts.under_way -= 1);
+        self.activity.0.send_modify(|counts| {
+            counts.under_way.remove(&self.number);
+        });
+    }
+}
+
+impl Counts {
+    /// How long it is until one of those that are under way has taken too long; nothing when none is.
+    fn rest(&self, patience: Patience) -> Option<Duration> {
+        let rest = |waiting: &Waiting| {
+            let whole = if waiting.is_answered { patience.answers } else { patience.work };
+            whole.saturating_sub(Duration::from_millis(waiting.since.elapsed_ms()))
+        };
+        self.under_way.values().map(rest).min()
     }
 }
 
@@ -106,23 +185,25 @@ impl Activity {
         }
     }
 
-    /// Ends when, after the first request, nothing more was asked and nothing answered for a while: pings keep no connection open.
+    /// Ends when, after the first request, nothing more was asked for a while, or one request or its answer took too long: neither pings nor other requests keep a connection open.
     async fn is_idle(&self, patience: Patience) {
         let mut counts = self.0.subscribe();
         drop(counts.wait_for(|counts| counts.begun > 0).await);
         loop {
-            let is_answering = counts.borrow_and_update().under_way > 0;
-            let time = if is_answering { patience.answers } else { patience.idle };
-            if tokio::time::timeout(time, counts.changed()).await.is_err() {
+            let rest = counts.borrow_and_update().rest(patience);
+            if rest == Some(Duration::ZERO) {
+                return;
+            }
+            let waited = timeout(rest.unwrap_or(patience.idle), counts.changed()).await;
+            if waited.is_err() && rest.is_none() {
                 return;
             }
         }
     }
 }
 
-/// Serves a connection to its end: until the client closes it, is too slow, or has its last answer after `closing` said true. `requests` are those that may be under way at once,
-/// this connection's and all others'.
-pub(super) async fn serve<S>(stream: S, router: Router, requests: Arc<Semaphore>, patience: Patience, mut closing: watch::Receiver<bool>)
+/// Serves a connection to its end: until the client closes it, is too slow, or has its last answer after `closing` said true. It shares `places` with all others of its door.
+pub(super) async fn serve<S>(stream: S, router: Router, places: Places, patience: Patience, mut closing: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -130,14 +211,20 @@ where
     let heard = Arc::clone(&activity);
     let service = service_fn(move |request: Request<Incoming>| {
         let under_way = UnderWay::begin(&heard);
-        let (router, requests) = (router.clone(), Arc::clone(&requests));
+        let (router, places) = (router.clone(), places.clone());
         async move {
-            let Ok(_place) = requests.try_acquire() else {
+            let Ok(_place) = places.requests.try_acquire() else {
                 return Ok(Problem::busy("as many requests are under way as there may be", 1).into_response());
             };
             let response = router.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {});
             // An error of the service, and nothing else, makes the connection end without a word.
-            if response.extensions().get::<HangUp>().is_some() { Err(HungUp) } else { Ok(until_sent(response, under_way)) }
+            if response.extensions().get::<HangUp>().is_some() {
+                return Err(HungUp);
+            }
+            Ok(match places.for_answer(response.body().size_hint().lower()).await {
+                Ok(room) => until_sent(response, under_way, room),
+                Err(problem) => until_sent(problem.into_response(), under_way, None),
+            })
         }
     });
     let builder = builder(patience);
@@ -154,20 +241,43 @@ where
         _ = closing.wait_for(|closing| *closing) => {}
     }
     connection.as_mut().graceful_shutdown();
-    drop(tokio::time::timeout(patience.farewell, connection).await);
+    drop(timeout(patience.farewell, connection).await);
 }
 
-/// The request counts as under way until the last byte of its answer is given away.
-fn until_sent(response: Response, under_way: UnderWay) -> Response {
+/// The request counts as under way, and its answer has its room, until the last byte of it is given away.
+fn until_sent(response: Response, under_way: UnderWay, room: Option<OwnedSemaphorePermit>) -> Response {
     if response.body().is_end_stream() {
         return response;
     }
-    response.map(|body| {
-        Body::new(body.map_err(move |error| {
-            let _ = &under_way;
-            error
-        }))
-    })
+    under_way.is_answered();
+    response.map(|body| Body::new(Answer { body, under_way, _room: room }))
+}
+
+/// An answer that notes whenever something of it is taken.
+struct Answer {
+    body: Body,
+    under_way: UnderWay,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        // One that is still being made is nobody's fault.
+        self.under_way.was_taken();
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Answers one request of a connection too many with `503`, whatever it asks for, and closes it.
@@ -217,7 +327,7 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(20);
     const LONG: Duration = Duration::from_secs(3600);
-    const HEADERS: Patience = Patience { headers: SHORT, idle: LONG, answers: LONG, farewell: SHORT };
+    const HEADERS: Patience = Patience { headers: SHORT, idle: LONG, work: LONG, answers: LONG, farewell: SHORT };
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     /// `GET /` of localhost on stream 1: three fields of the static table and a literal, all of it in one frame.
     const GET: &[u8] = b"\0\0\x0e\x01\x05\0\0\0\x01\x82\x84\x86\x41\x09localhost";
@@ -227,7 +337,7 @@ mod tests {
     async fn closed_after(said: &[u8], router: Router, patience: Patience) -> Vec<u8> {
         let (mut near, far) = UnixStream::pair().unwrap();
         let (_open, closing) = watch::channel(false);
-        tokio::spawn(serve(far, router, Arc::new(Semaphore::new(1)), patience, closing));
+        tokio::spawn(serve(far, router, Places::new(1), patience, closing));
         near.write_all(said).await.unwrap();
         let mut heard = Vec::new();
         let ended = tokio::time::timeout(Duration::from_secs(30), near.read_to_end(&mut heard)).await;
@@ -260,7 +370,7 @@ mod tests {
         let router = Router::new().route("/", get(|| async { "here" }));
         let heard = closed_after(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", router.clone(), HEADERS).await;
         assert!(heard.ends_with(b"here"), "{:?}", String::from_utf8_lossy(&heard));
-        let idle = Patience { headers: LONG, idle: SHORT, answers: LONG, farewell: SHORT };
+        let idle = Patience { headers: LONG, idle: SHORT, ..HEADERS };
         let heard = frames(&closed_after(&[PREFACE, GET].concat(), router, idle).await);
         assert!(heard.contains(&1) && heard.contains(&0) && heard.contains(&GOAWAY), "{heard:?}");
     }
@@ -270,22 +380,60 @@ mod tests {
     async fn an_answer_that_is_never_taken_ends_the_connection() {
         let router = Router::new().route("/", get(|| async { "here" }));
         let shut = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
-        let answers = Patience { headers: LONG, idle: LONG, answers: SHORT, farewell: SHORT };
+        let answers = Patience { headers: LONG, answers: SHORT, ..HEADERS };
         let heard = frames(&closed_after(&[shut.as_slice(), GET].concat(), router, answers).await);
         assert!(heard.contains(&GOAWAY), "{heard:?}");
+    }
+
+    /// Somebody who asks again and again keeps no answer waiting for ever.
+    #[tokio::test]
+    async fn other_requests_do_not_keep_an_answer_waiting() {
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let shut = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
+        let patience = Patience { headers: LONG, answers: Duration::from_millis(200), ..HEADERS };
+        let (mut near, far) = UnixStream::pair().unwrap();
+        let (_open, closing) = watch::channel(false);
+        let served = tokio::spawn(serve(far, router, Places::new(100), patience, closing));
+        near.write_all(shut).await.unwrap();
+        let asks = async {
+            for stream in (1..).step_by(2).map(|number: u32| number.to_be_bytes()) {
+                let mut ask = GET.to_vec();
+                ask[5..9].copy_from_slice(&stream);
+                if near.write_all(&ask).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::select! {
+            () = asks => {}
+            ended = served => ended.unwrap(),
+            () = tokio::time::sleep(Duration::from_secs(30)) => panic!("it goes on for ever"),
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_that_nobody_takes_have_room_in_total_and_small_ones_always() {
+        let places = Places::new(1);
+        let (all, small) = (limits::ANSWERS_MAX as u64, limits::ANSWER_SMALL as u64);
+        let most = places.for_answer(all - 1024).await.unwrap().unwrap();
+        assert!(places.for_answer(2 * small).await.is_err(), "a kibibyte is left");
+        assert!(places.for_answer(small).await.unwrap().is_none());
+        drop(most);
+        assert!(places.for_answer(10 * all).await.unwrap().is_some(), "one that is larger than all the room has it when it is alone");
     }
 
     #[tokio::test]
     async fn beyond_so_many_requests_at_once_the_answer_is_503_at_once() {
         let router = Router::new().route("/", get(future::pending::<()>));
         let (_open, closing) = watch::channel(false);
-        let requests = Arc::new(Semaphore::new(1));
+        let places = Places::new(1);
         let mut lines = Vec::new();
         for _ in 0..2 {
             let (mut near, far) = UnixStream::pair().unwrap();
-            tokio::spawn(serve(far, router.clone(), Arc::clone(&requests), Patience::ORDINARY, closing.clone()));
+            tokio::spawn(serve(far, router.clone(), places.clone(), Patience::ORDINARY, closing.clone()));
             near.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-            while lines.is_empty() && requests.available_permits() > 0 {
+            while lines.is_empty() && places.requests.available_permits() > 0 {
                 tokio::task::yield_now().await;
             }
             lines.push(near);

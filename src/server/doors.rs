@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
-use super::connection::{self, Patience};
+use super::connection::{self, Patience, Places};
 use super::paced::Paced;
 use super::peer::{self, Peer};
 use super::tls::Tls;
@@ -168,7 +168,7 @@ async fn serve<S, T, O>(
 {
     let connections = Arc::new(Semaphore::new(bounds.connections));
     let refusals = Arc::new(Semaphore::new(limits::REFUSALS_MAX));
-    let requests = Arc::new(Semaphore::new(bounds.requests));
+    let places = Places::new(bounds.requests);
     while let Some(accepted) = unless_closing(&mut closing, accept()).await {
         let stream = match accepted {
             Ok(stream) => stream,
@@ -190,11 +190,11 @@ async fn serve<S, T, O>(
             }
         };
         let router = router_for(&stream);
-        let (opening, requests, mut closing) = (open(stream), Arc::clone(&requests), closing.clone());
+        let (opening, places, mut closing) = (open(stream), places.clone(), closing.clone());
         tokio::spawn(async move {
             let opened = timeout(Duration::from_millis(limits::TLS_HANDSHAKE_TIMEOUT_MS), opening);
             match unless_closing(&mut closing, opened).await {
-                Some(Ok(Ok(stream))) => connection::serve(stream, router, requests, Patience::ORDINARY, closing).await,
+                Some(Ok(Ok(stream))) => connection::serve(stream, router, places, Patience::ORDINARY, closing).await,
                 Some(Ok(Err(error))) => tracing::debug!(%error, "a handshake failed"),
                 Some(Err(_)) => tracing::debug!("a handshake was not over in time"),
                 None => {}

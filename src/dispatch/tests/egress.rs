@@ -127,3 +127,27 @@ async fn where_another_address_answers_than_was_dialled_nothing_is_sent() {
     assert!(outcome.sentence.contains(&format!("but {address} answered")), "{outcome:?}");
     assert_eq!(was_heard.recv().await.unwrap(), "");
 }
+
+/// An address of this machine that looks like any other, its public one: whoever judges it can't know, but a connection to it shows. Here it is one of loopback that was not judged.
+#[tokio::test]
+async fn nothing_is_sent_to_this_machine_through_an_address_that_passed_as_public() {
+    let (heard, mut was_heard) = tokio::sync::mpsc::channel(1);
+    let address = receiver(move |mut stream, _| {
+        let heard = heard.clone();
+        async move { heard.send(read_request(&mut stream).await).await.unwrap() }
+    })
+    .await;
+    let dispatcher = dispatcher();
+    let progress = progress::Progress::start(10_000);
+    let dial = async |allowed: &[&str]| {
+        let networks = allowed.iter().map(|network| network.parse().unwrap()).collect();
+        let job = job_with("http://crm.example.com/", |spec| spec.allow_networks = networks);
+        let connector = dispatcher.connector(&job.webhook.spec, &dispatcher.pools()).unwrap();
+        connector.dial("crm.example.com", &[address], &progress).await
+    };
+    let refused = dial(&[]).await.err().unwrap();
+    assert_eq!(refused.class, OutcomeClass::AddressRefused);
+    assert!(refused.sentence.starts_with("crm.example.com is 127.0.0.1, an address of the machine on which hookwheel runs"), "{refused}");
+    assert_eq!(was_heard.recv().await.unwrap(), "");
+    assert_eq!(dial(&["127.0.0.1/32"]).await.unwrap().1, address);
+}

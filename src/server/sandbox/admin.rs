@@ -96,5 +96,5 @@ async fn requests(
     if let Some(after) = after.filter(|_| wait_ms > 0) {
         sandboxes.wait_beyond(&token, after, Duration::from_millis(wait_ms.min(limits::SANDBOX_WAIT_MAX_MS))).await?;
     }
-    Ok(Json(sandboxes.received(&token, after, limit).await?))
+    Ok(Json(sandboxes.received(&token, after, limit, ()).await?.0))
 }

@@ -52,13 +52,13 @@ struct Shared {
     /// Held while a sandbox is made, so that their number stays in bounds.
     making: Mutex<()>,
     /// Requests under way.
-    in_flight: Semaphore,
+    in_flight: Arc<Semaphore>,
     /// Kibibytes of bodies in memory.
-    body_budget: Semaphore,
+    body_budget: Arc<Semaphore>,
     /// Pages and lists that are being made, or sent.
     looks: Arc<Semaphore>,
     /// Requests at the disk.
-    disk: Semaphore,
+    disk: Arc<Semaphore>,
 }
 
 /// A webhook that points at a sandbox.
@@ -125,10 +125,10 @@ impl Sandboxes {
             pointing: RwLock::default(),
             closing: watch::Sender::new(false),
             making: Mutex::new(()),
-            in_flight: Semaphore::new(limits::SANDBOX_IN_FLIGHT_MAX),
-            body_budget: Semaphore::new(limits::SANDBOX_BODIES_MAX / 1024),
+            in_flight: Arc::new(Semaphore::new(limits::SANDBOX_IN_FLIGHT_MAX)),
+            body_budget: Arc::new(Semaphore::new(limits::SANDBOX_BODIES_MAX / 1024)),
             looks: Arc::new(Semaphore::new(limits::SANDBOX_LOOKS_MAX)),
-            disk: Semaphore::new(limits::SANDBOX_DISK_USERS_MAX),
+            disk: Arc::new(Semaphore::new(limits::SANDBOX_DISK_USERS_MAX)),
         })))
     }
 
@@ -233,11 +233,18 @@ impl Sandboxes {
     }
 
     /// A page of what a sandbox received: behind the number `after`, or else the newest.
-    async fn received(&self, token: &SandboxToken, after: Option<u64>, limit: usize) -> Result<ReceivedPage, Refusal> {
+    /// Whatever `held` holds is held until it is read, and given back.
+    async fn received<H: Send + 'static>(
+        &self,
+        token: &SandboxToken,
+        after: Option<u64>,
+        limit: usize,
+        held: H,
+    ) -> Result<(ReceivedPage, H), Refusal> {
         let sandbox = self.find(token)?;
         let read = move || {
             let log = sandbox.log();
-            log.read(after, limit).map(|requests| ReceivedPage { requests, last: log.last() })
+            log.read(after, limit).map(|requests| (ReceivedPage { requests, last: log.last() }, held))
         };
         self.at_the_disk(read).await?.map_err(|error| unavailable(format!("what was received could not be read: {error}")))
     }
@@ -254,9 +261,15 @@ impl Sandboxes {
         Ok(())
     }
 
-    /// Does something that blocks, off the workers and with few others.
+    /// Does something that blocks, off the workers and with few others. Once begun it is done to its end, also when whoever asked for it is gone, and has its place so long: permits of which
+    /// somebody makes use in `work` belong in there, too.
     async fn at_the_disk<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-        let _permit = self.0.disk.acquire().await.map_err(|_| unavailable("the daemon is ending"))?;
+        let permit = Arc::clone(&self.0.disk).acquire_owned().await.map_err(|_| unavailable("the daemon is ending"))?;
+        let work = move || {
+            let done = work();
+            drop(permit);
+            done
+        };
         tokio::task::spawn_blocking(work).await.map_err(|_| unavailable("a defect of hookwheel: its log says more"))
     }
 

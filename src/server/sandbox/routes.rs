@@ -90,18 +90,20 @@ async fn show(sandboxes: &Sandboxes, sandbox: Arc<Sandbox>, view: View, request:
     };
     let mut response = match view {
         View::List => {
-            let received = sandboxes.received(token, look.after, look.limit_or(limits::SANDBOX_REQUESTS_KEPT)).await?;
+            let limit = look.limit_or(limits::SANDBOX_REQUESTS_KEPT);
+            let (received, permit) = sandboxes.received(token, look.after, limit, permit).await?;
             let json = serde_json::to_vec(&received).expect("what was received holds strings and numbers only");
             held(json, permit, "application/json")
         }
         View::Page => {
             let viewer = sandboxes.clone();
-            let summary = sandboxes.at_the_disk(move || viewer.summary(&sandbox)).await?;
+            let (summary, permit) = sandboxes.at_the_disk(move || (viewer.summary(&sandbox), permit)).await?;
             let tag = page::entity_tag(&summary);
             if parts.headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
                 StatusCode::NOT_MODIFIED.into_response()
             } else {
-                let received = sandboxes.received(token, None, look.limit_or(limits::SANDBOX_PAGE_DEFAULT)).await?;
+                let limit = look.limit_or(limits::SANDBOX_PAGE_DEFAULT);
+                let (received, permit) = sandboxes.received(token, None, limit, permit).await?;
                 let html = page::document(&summary, &received, wall_now()).into_bytes();
                 let mut response = held(html, permit, "text/html; charset=utf-8");
                 response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, page::policy());
@@ -137,7 +139,7 @@ impl AsRef<[u8]> for Held {
 }
 
 async fn keep(sandboxes: &Sandboxes, sandbox: Arc<Sandbox>, request: Request) -> Result<Response, Problem> {
-    let Ok(_in_flight) = sandboxes.0.in_flight.try_acquire() else {
+    let Ok(in_flight) = Arc::clone(&sandboxes.0.in_flight).try_acquire_owned() else {
         return Err(Problem::busy(format!("{} requests to sandboxes are under way already", limits::SANDBOX_IN_FLIGHT_MAX), 1));
     };
     let (parts, mut body) = request.into_parts();
@@ -145,14 +147,19 @@ async fn keep(sandboxes: &Sandboxes, sandbox: Arc<Sandbox>, request: Request) ->
     let declared = body.size_hint().exact().map_or(limits::SANDBOX_BODY_READ_MAX, |size| usize::try_from(size).unwrap_or(usize::MAX));
     let kibibytes = declared.min(limits::SANDBOX_BODY_READ_MAX).div_ceil(1024).max(1);
     let kibibytes = u32::try_from(kibibytes).expect("limits::SANDBOX_BODY_READ_MAX is far below 2^32 kibibytes");
-    let Ok(budget) = sandboxes.0.body_budget.try_acquire_many(kibibytes) else {
+    let Ok(budget) = Arc::clone(&sandboxes.0.body_budget).try_acquire_many_owned(kibibytes) else {
         return Err(Problem::busy("too many requests to sandboxes are being read at once", 1));
     };
     let (bytes, is_cut) = read(&mut body).await?;
     let arrived = Arrived { received, method: parts.method, uri: parts.uri, headers: parts.headers, body: bytes, is_cut };
     let (keeper, script) = (sandboxes.clone(), *sandbox.behaviour.script());
-    let kept = sandboxes.at_the_disk(move || keeper.keep(&sandbox, &arrived)).await??;
-    drop(budget);
+    let keep = move || {
+        let kept = keeper.keep(&sandbox, &arrived);
+        drop((arrived, budget));
+        (kept, in_flight)
+    };
+    let (kept, _in_flight) = sandboxes.at_the_disk(keep).await?;
+    let kept = kept?;
     if is_cut {
         // It listens only after it has sent everything, perhaps.
         discard(&mut body).await;

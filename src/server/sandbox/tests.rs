@@ -314,3 +314,23 @@ async fn there_are_only_so_many_and_each_has_a_url_of_its_own() {
     assert_eq!(stand.sandboxes.list().len(), limits::SANDBOXES_MAX - 1, "a file that can't be read keeps nothing from starting");
     assert_eq!(std::fs::read_to_string(damaged).unwrap(), "garbage");
 }
+
+#[tokio::test]
+async fn who_hangs_up_gives_no_place_at_the_disk_back_before_the_work_is_done() {
+    let stand = Stand::new();
+    let disk = Arc::clone(&stand.sandboxes.0.disk);
+    let (release, released) = std::sync::mpsc::sync_channel(1);
+    let (begins, begun) = tokio::sync::oneshot::channel();
+    let sandboxes = stand.sandboxes.clone();
+    let work = move || {
+        begins.send(()).unwrap();
+        released.recv().unwrap();
+    };
+    let task = tokio::spawn(async move { sandboxes.at_the_disk(work).await.is_ok() });
+    begun.await.unwrap();
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    assert_eq!(disk.available_permits(), limits::SANDBOX_DISK_USERS_MAX - 1, "the work goes on");
+    release.send(()).unwrap();
+    drop(disk.acquire_many(u32::try_from(limits::SANDBOX_DISK_USERS_MAX).unwrap()).await.unwrap());
+}
