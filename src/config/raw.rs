@@ -78,7 +78,8 @@ fn syntax_message(message: &str, line: &str, shown: &str) -> String {
         "duplicate key" => format!("this is set twice{shown}"),
         _ if message.starts_with(KEY_ALONE) => "expected `=` and a value behind this key".into(),
         "string values must be quoted, expected literal string" if shown.is_empty() && !is_confidential => "the value is missing".into(),
-        "string values must be quoted, expected literal string" => format!("text needs quotes around it{shown}"),
+        // It is not repeated: what stands there may be the value of a header.
+        "string values must be quoted, expected literal string" => "text needs quotes around it".into(),
         "invalid basic string, expected `\"`" | "invalid literal string, expected `'`" => "the closing quote is missing".into(),
         other => match other.strip_prefix("unclosed ").and_then(|rest| rest.split_once(", expected ")) {
             Some((what, bracket)) => format!("the closing {bracket} of this {what} is missing"),

@@ -403,6 +403,15 @@ fn put_or_remove<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) 
     }
 }
 
+/// A webhook's URL as the log may have it: a query may hold what lets one in.
+fn without_query(spec: &WebhookSpec) -> String {
+    let mut url = spec.url.clone();
+    if url.query().is_some() {
+        url.set_query(Some("…"));
+    }
+    url.to_string().replace("%E2%80%A6", "…")
+}
+
 /// What two definitions of a webhook differ in, in words; secrets are named, never shown.
 fn differences(old: &WebhookSpec, new: &WebhookSpec) -> Option<String> {
     let list = |spec: &WebhookSpec| spec.selectors.iter().map(|selector| selector.as_str()).collect::<Vec<_>>().join(", ");
@@ -410,7 +419,7 @@ fn differences(old: &WebhookSpec, new: &WebhookSpec) -> Option<String> {
     let texts = [
         ("title", old.title.clone(), new.title.clone()),
         ("project", old.project.to_string(), new.project.to_string()),
-        ("url", old.url.to_string(), new.url.to_string()),
+        ("url", without_query(old), without_query(new)),
         ("events", list(old), list(new)),
         ("timeout", format!("{} ms", old.timeout_ms), format!("{} ms", new.timeout_ms)),
         ("success", old.success.to_string(), new.success.to_string()),
@@ -427,6 +436,7 @@ fn differences(old: &WebhookSpec, new: &WebhookSpec) -> Option<String> {
         .collect::<Vec<_>>();
     let changed = [
         ("secret", old.secret != new.secret),
+        ("url, behind the question mark", old.url != new.url && without_query(old) == without_query(new)),
         ("headers", old.headers != new.headers),
         ("retry", old.schedule != new.schedule),
         ("allow_networks", old.allow_networks != new.allow_networks),

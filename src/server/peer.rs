@@ -1,5 +1,6 @@
 //! Who speaks at the other end of the admin socket, and the line in the log about everything that they change. It never refuses anybody: the socket's mode does.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs;
 
@@ -8,6 +9,8 @@ use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::net::UnixStream;
+
+use crate::model::SandboxToken;
 
 /// Requests that change nothing although they are no `GET`, or are logged otherwise: there may be thousands of them a second.
 const NOT_LOGGED: [&str; 2] = ["/v1/events", "/v1/explain"];
@@ -67,10 +70,16 @@ pub(super) async fn log_change(Extension(peer): Extension<Peer>, request: Reques
     let response = next.run(request).await;
     let changes = !matches!(method, Method::GET | Method::HEAD) && !NOT_LOGGED.contains(&path.as_str());
     if changes {
-        let path = path.chars().take(200).filter(|c| !c.is_control()).collect::<String>();
+        let path =
+            path.split('/').map(logged).collect::<Vec<_>>().join("/").chars().take(200).filter(|c| !c.is_control()).collect::<String>();
         tracing::info!(by = %peer, pid = peer.pid, status = response.status().as_u16(), "{method} {path}");
     }
     response
+}
+
+/// A part of a path as the log has it: of a sandbox's token only the beginning, for whoever knows it sees what the sandbox received.
+fn logged(part: &str) -> Cow<'_, str> {
+    SandboxToken::parse(part).map_or(Cow::Borrowed(part), |token| Cow::Owned(token.shortened()))
 }
 
 #[cfg(test)]

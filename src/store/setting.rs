@@ -7,9 +7,10 @@
 
 use crate::model::{KeptSecret, Pause, TokenScope, WebhookNumber};
 use crate::time::UnixMillis;
+use std::fmt;
 
 /// Something that is set, or taken away.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Setting {
     /// What a webhook of the admin socket is.
     Definition {
@@ -62,6 +63,22 @@ pub struct IssuedToken {
 #[must_use]
 pub fn range() -> (Vec<u8>, Vec<u8>) {
     (b"s".to_vec(), b"t".to_vec())
+}
+
+impl fmt::Debug for Setting {
+    /// Of a definition not what stands in it: headers and URLs may hold what lets one in.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Definition { webhook, text } => {
+                formatter.debug_struct("Definition").field("webhook", webhook).field("is_set", &text.is_some()).finish_non_exhaustive()
+            }
+            Self::RetiredSecret { webhook, secret } => {
+                formatter.debug_struct("RetiredSecret").field("webhook", webhook).field("secret", secret).finish()
+            }
+            Self::Sending(pause) => formatter.debug_tuple("Sending").field(pause).finish(),
+            Self::Token { name, token } => formatter.debug_struct("Token").field("name", name).field("token", token).finish(),
+        }
+    }
 }
 
 impl Setting {

@@ -19,6 +19,9 @@ const OWN_PAIR: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2H
 const GIVEN: &str = "whsec_plJ3nmyCDGBKInavdOK15jsl9vmTvYpF";
 const OF_SANDBOX: &str = "whsec_c2FuZGJveGVzIGtlZXAgdGhlaXIgb3duIHNlY3JldA==";
 const HEADER: &str = "Bearer swordfish-of-the-receiver";
+/// Of a header whose name says nothing.
+const PASS: &str = "open-sesame-says-the-receiver";
+const IN_QUERY: &str = "key-that-stands-in-a-query";
 const KEY: &str = "a2V5IHRoYXQgc2VhbHMsIGV4YWN0bHkgMzIgYnl0ZXM=";
 const OTHER_KEY: &str = "YW5vdGhlciBrZXkgd2l0aCBleGFjdGx5IDMyIGJ5dGU=";
 
@@ -122,7 +125,7 @@ fn no_secret_is_in_the_log_at_its_most_talkative_nor_in_the_metrics_or_any_answe
     let receiver = Receiver::new(ok);
     let house = House::new("");
     let url = receiver.url("/");
-    let own = webhook("own", &url, &format!("secret = \"{OWN}\"\nheaders = {{ authorization = \"{HEADER}\" }}"));
+    let own = webhook("own", &url, &format!("secret = \"{OWN}\"\nheaders = {{ authorization = \"{HEADER}\", x-pass = \"{PASS}\" }}"));
     let pair = webhook("pair", &url, &format!("secret = \"{OWN_PAIR}\""));
     seal_with(&house, &[KEY], &format!("{own}{pair}"));
     let mut command = house.serve();
@@ -139,7 +142,18 @@ fn no_secret_is_in_the_log_at_its_most_talkative_nor_in_the_metrics_or_any_answe
     assert!(private.starts_with("whsk_"));
     let asked_for = house.says(&["webhooks", "export", "--with-secrets"]);
     assert!([GIVEN, HEADER, &replaced, &private].iter().all(|secret| shows(asked_for.as_bytes(), secret)), "who asks for them is told");
-    house.says(&["sandbox", "new", "--secret", OF_SANDBOX]);
+    let sandbox = text(&house.json(&["sandbox", "new", "--secret", OF_SANDBOX])["token"]);
+    let removed = text(&house.json(&["sandbox", "new"])["token"]);
+    house.says(&["sandbox", "remove", &removed, "--yes"]);
+    for query in ["", "?v=2"] {
+        house.says(&[
+            "webhooks",
+            "edit",
+            "signs",
+            "--url",
+            &format!("{url}{query}{}key={IN_QUERY}", if query.is_empty() { "?" } else { "&" }),
+        ]);
+    }
     let token = text(&house.json(&["token", "new", "platform", "--project", "*"])["token"]);
     let body = event("a");
     let head = format!(
@@ -164,7 +178,11 @@ fn no_secret_is_in_the_log_at_its_most_talkative_nor_in_the_metrics_or_any_answe
     assert!(house.log().contains(" TRACE "), "it was not at its most talkative");
     assert!(daemon.stop().success());
     places.push(("the log at the end".into(), house.log()));
-    let secrets = [OWN, OWN_PAIR, GIVEN, OF_SANDBOX, KEY, HEADER, &made, &replaced, &private, &token];
+    for secret in [&sandbox, &removed, IN_QUERY] {
+        assert!(!shows(house.log().as_bytes(), secret), "the log shows {secret}:\n{}", house.log());
+    }
+    assert!(house.log().contains(&removed[..6]), "of a token it has the beginning");
+    let secrets = [OWN, OWN_PAIR, GIVEN, OF_SANDBOX, KEY, HEADER, PASS, &made, &replaced, &private, &token];
     for (place, said) in &places {
         for secret in secrets {
             assert!(!shows(said.as_bytes(), secret), "{place} shows {secret}:\n{said}");

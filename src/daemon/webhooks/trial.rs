@@ -45,6 +45,7 @@ pub(in crate::daemon) async fn test(house: &House, id: WebhookId, request: TestR
     if webhook.spec.timeout_ms > limits::TRIAL_TIMEOUT_MAX_MS {
         Arc::make_mut(&mut webhook).spec.timeout_ms = limits::TRIAL_TIMEOUT_MAX_MS;
     }
+    let own_headers = webhook.spec.headers.clone();
     let job = Job { webhook, event_id: event.id, body: Arc::clone(&event.body), attempt: 1, sent_at };
     let (outcome, Exchange { request_line, request_headers, response_line, response_headers }) = house.0.dispatcher.attempt_seen(job).await;
     let response = response_line.map(|line| ReceivedResponse {
@@ -54,7 +55,7 @@ pub(in crate::daemon) async fn test(house: &House, id: WebhookId, request: TestR
     });
     let request = SentRequest {
         line: request_line,
-        headers: request_headers.into_iter().map(without_secrets).collect(),
+        headers: request_headers.into_iter().map(|header| without_secrets(header, &own_headers)).collect(),
         body: String::from_utf8_lossy(&event.body).into_owned(),
     };
     Ok(TestReport {
@@ -86,7 +87,8 @@ fn type_for<'a>(request: &TestRequest, webhook: &Webhook, catalog: &'a Catalog) 
     found.map_err(|detail| Refusal::Invalid { detail })
 }
 
-fn without_secrets((name, value): (String, String)) -> (String, String) {
-    let is_confidential = CONFIDENTIAL.iter().any(|word| name.contains(word));
+/// A header as it is shown: of those that the webhook has of its own the names alone, as everywhere.
+fn without_secrets((name, value): (String, String), own: &[(String, String)]) -> (String, String) {
+    let is_confidential = CONFIDENTIAL.iter().any(|word| name.contains(word)) || own.iter().any(|(own, _)| *own == name);
     (name, if is_confidential { "…".to_owned() } else { value })
 }

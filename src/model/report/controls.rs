@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 use crate::model::Pause;
 use crate::time::UnixMillis;
@@ -43,7 +44,7 @@ pub struct NewToken {
 }
 
 /// A token was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenIssued {
     /// What a list shows.
     #[serde(flatten)]
@@ -52,6 +53,12 @@ pub struct TokenIssued {
     pub token: String,
     /// It is the first: until now nobody needed one.
     pub is_first: bool,
+}
+
+impl fmt::Debug for TokenIssued {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TokenIssued").field("summary", &self.summary).finish_non_exhaustive()
+    }
 }
 
 /// A token was revoked: `DELETE /v1/tokens/{name}`.

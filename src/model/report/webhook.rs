@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 use crate::limits::ROTATION_GRACE_MAX_MS;
 use crate::model::{EventTypeName, Origin, OutcomeClass, Pause, PhaseTimes, Signing, WebhookId};
@@ -65,7 +66,7 @@ pub struct WebhookPage {
 }
 
 /// One webhook, whole: `GET /v1/webhooks/{id}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WebhookDetail {
     /// What a list shows.
     #[serde(flatten)]
@@ -131,7 +132,7 @@ pub struct WebhookRemoved {
 }
 
 /// A webhook has a new secret: `POST /v1/webhooks/{id}/rotate-secret`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretRotated {
     /// Which.
     pub id: WebhookId,
@@ -142,6 +143,18 @@ pub struct SecretRotated {
     pub public_key: Option<String>,
     /// The old one signs, too, until then; none when it signs no more.
     pub old_secret_until: Option<UnixMillis>,
+}
+
+impl fmt::Debug for WebhookDetail {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("WebhookDetail").field("summary", &self.summary).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SecretRotated {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SecretRotated").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// What `POST /v1/webhooks/{id}/rotate-secret` may be told.

@@ -52,6 +52,12 @@ impl SandboxToken {
         Self::parse(token).ok().map(|token| (token, below))
     }
 
+    /// Enough of it to tell one sandbox from another, for a log: whoever knows all of it sees what the sandbox received.
+    #[must_use]
+    pub fn shortened(&self) -> String {
+        format!("{}…", &self.0[..6])
+    }
+
     /// The token's text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -70,7 +70,7 @@ async fn list(State(sandboxes): State<Sandboxes>) -> Result<Json<Vec<SandboxSumm
 async fn create(State(sandboxes): State<Sandboxes>, MayTell(new): MayTell<NewSandbox>) -> Result<Created<SandboxSummary>, Problem> {
     let maker = sandboxes.clone();
     let summary = sandboxes.at_the_disk(move || maker.create(new)).await??;
-    tracing::info!(sandbox = %summary.token, "a sandbox was made");
+    tracing::info!(sandbox = %summary.token.shortened(), "a sandbox was made");
     Ok(Created { path: format!("/v1/sandboxes/{}", summary.token), what: summary })
 }
 
@@ -83,7 +83,7 @@ async fn one_sandbox(State(sandboxes): State<Sandboxes>, Named(token): Named<San
 async fn remove(State(sandboxes): State<Sandboxes>, Named(token): Named<SandboxToken>) -> Result<Json<SandboxSummary>, Problem> {
     let remover = sandboxes.clone();
     let summary = sandboxes.at_the_disk(move || remover.remove(&token)).await??;
-    tracing::info!(sandbox = %summary.token, "a sandbox was removed");
+    tracing::info!(sandbox = %summary.token.shortened(), "a sandbox was removed");
     Ok(Json(summary))
 }
 

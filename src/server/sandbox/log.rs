@@ -171,7 +171,7 @@ impl Log {
         if self.is_mostly_dead() {
             // The old file still holds everything; there is another chance with the next request.
             if let Err(error) = self.rewrite() {
-                tracing::warn!(sandbox = %self.definition.token, %error, "the sandbox's file could not be made smaller");
+                tracing::warn!(sandbox = %self.definition.token.shortened(), %error, "the sandbox's file could not be made smaller");
             }
         }
         Ok(())

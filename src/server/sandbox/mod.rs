@@ -110,11 +110,14 @@ impl Sandboxes {
             match opened.and_then(|(log, dropped)| Ok((Sandbox::new(log, sealing_keys).map_err(io::Error::other)?, dropped))) {
                 Ok((sandbox, dropped)) => {
                     if dropped > 0 {
-                        tracing::info!(sandbox = %sandbox.token, dropped, "lines of a sandbox's file were not whole and were dropped");
+                        tracing::info!(sandbox = %sandbox.token.shortened(), dropped, "lines of a sandbox's file were not whole and were dropped");
                     }
                     sandboxes.insert(sandbox.token.clone(), Arc::new(sandbox));
                 }
-                Err(error) => tracing::warn!(path = %path.display(), %error, "a sandbox could not be read and is not there"),
+                Err(error) => {
+                    let begins = path.file_name().map(|name| name.to_string_lossy().chars().take(6).collect::<String>());
+                    tracing::warn!(file = begins.map(|name| name + "…"), %error, "a sandbox could not be read and is not there");
+                }
             }
         }
         Ok(Self(Arc::new(Shared {

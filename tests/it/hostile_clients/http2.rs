@@ -104,7 +104,11 @@ fn headers_without_end_are_refused() {
         let next = frame(HEADERS, END_HEADERS | END_STREAM, 3, GET_HEALTHZ);
         let heard = flood(address, [frame(HEADERS, END_STREAM, 1, &[GET_HEALTHZ, &field].concat()), goes_on, ends, next].concat());
         let has = |kind: u8, stream: u32| heard.iter().any(|Heard(heard, on, _)| (*heard, *on) == (kind, stream));
-        assert!(!has(DATA, 1) || has(RST_STREAM, 1), "the stream of the large list is not answered as if nothing were wrong");
+        assert!(
+            !has(DATA, 1) && (has(RST_STREAM, 1) || has(HEADERS, 1)),
+            "the stream of the large list is refused, by a reset or by an answer without a body"
+        );
+        assert!(has(DATA, 3), "and no more than that: the next request is answered");
     });
 }
 
