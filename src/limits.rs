@@ -262,6 +262,9 @@ pub const SLOW_READ_REST_MS: u64 = 50;
 pub const IDLE_PER_HOST: usize = 16;
 /// How long an idle connection is kept.
 pub const IDLE_TIMEOUT_MS: u64 = 30_000;
+/// A connection that rested for this part of that time may have been closed just for it: a request that crosses with its end is sent once more. Servers keep idle connections for two seconds
+/// and more.
+pub const RESTED_PART: u64 = 30;
 /// Connections to endpoints, idle ones included; beyond it the idle ones are dropped.
 pub const OUTGOING_CONNECTIONS_MAX: usize = 16_384;
 /// Different pairs of an egress policy (set of `allow_networks`) and a TLS identity whose idle connections are kept; beyond it the idle ones are dropped.

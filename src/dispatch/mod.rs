@@ -5,8 +5,9 @@
 //!   longer is cut off by closing the connection, which does not change the outcome. So a success with an endless body is a success.
 //! * Connections are kept and used again, a few idle ones an endpoint ([`limits::IDLE_PER_HOST`]) for half a minute. One that the receiver had closed before anything was
 //!   written is replaced: the client does that by itself.
-//! * A request that crossed with the end of a connection that had served before, and one of which an HTTP/2 receiver says that it did not take it up (RFC 9113, section 8.7), is
-//!   sent once more at once, and its failure is not charged. Whoever counts requests by their `webhook-id` counts none twice (RFC 9110, section 9.2.2, asks for that much).
+//! * A request that crossed with the end of a connection that had served before and then rested, and one of which an HTTP/2 receiver says that it did not take it up (RFC 9113, section 8.7),
+//!   is sent once more at once, and its failure is not charged. Whoever counts requests by their `webhook-id` counts none twice (RFC 9110, section 9.2.2, asks for that much). A sandbox hangs
+//!   up when it is told to, and never for want of requests.
 //! * Nor is one used again on which an attempt ran out of time. What a receiver sends beyond an answer's measure is read slowly ([`limits::UNASKED_READ_MAX`]), so that no flood of
 //!   frames, headers or informational answers costs much; the attempt ends at its deadline.
 //! * A pool belongs to one egress policy and one TLS identity, because a connection made under one must not serve under another; reconfiguring drops all of them.
@@ -50,7 +51,7 @@ use self::tls::TlsMaker;
 use crate::limits;
 use crate::model::tls::Fingerprint;
 use crate::model::{EventId, Outcome, OutcomeClass, SandboxToken, Webhook, WebhookSpec};
-use crate::time::{UnixMillis, wall_now};
+use crate::time::{Stopwatch, UnixMillis, wall_now};
 
 /// One attempt to be made.
 #[derive(Clone, Debug)]
@@ -228,6 +229,7 @@ impl Dispatcher {
             observer.sends(&request);
         }
         let captured = capture_connection(&mut request);
+        let since_sent = Stopwatch::start();
         let exchange = PROGRESS.scope(Arc::clone(progress), exchange(&client, request, spec, progress, observer));
         let result = tokio::time::timeout(Duration::from_millis(progress.remaining_ms()), exchange).await;
         let connection = connection_of(&captured).filter(|_| !matches!(&result, Ok(Err(error)) if error.is_connect()));
@@ -242,8 +244,11 @@ impl Dispatcher {
             }
             Ok(Err(error)) => {
                 let outcome = outcome::of_client_error(&error, host, progress.talk(connection.as_ref()));
-                let is_used_again = connection.as_ref().is_some_and(|connection| !progress.opened(connection));
-                was_lost = outcome::was_refused_unread(&error) || is_used_again && outcome.class == OutcomeClass::ConnectionClosed;
+                let had_rested = connection.as_ref().is_some_and(|connection| {
+                    let rested_ms = connection.unasked.since_answer_ms().saturating_sub(since_sent.elapsed_ms());
+                    !progress.opened(connection) && !is_sandbox(spec) && rested_ms >= self.shared.idle_ms / limits::RESTED_PART
+                });
+                was_lost = outcome::was_refused_unread(&error) || had_rested && outcome.class == OutcomeClass::ConnectionClosed;
                 outcome
             }
             Err(_) => {
@@ -302,7 +307,7 @@ impl Dispatcher {
 /// What came of a request.
 struct Sent {
     outcome: Outcome,
-    /// It was not taken up, for all that can be told: the receiver said so, or it ended a connection that had served before without a word in answer.
+    /// It was not taken up, for all that can be told: the receiver said so, or it ended a connection that had rested, without a word in answer.
     was_lost: bool,
 }
 

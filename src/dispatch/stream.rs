@@ -5,7 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::progress::ConnectionFacts;
 use crate::limits;
+use crate::time::Stopwatch;
 
 /// A TCP connection whose reads ask the kernel itself.
 ///
@@ -35,21 +36,37 @@ pub struct Socket {
     rest: Option<Pin<Box<Sleep>>>,
 }
 
-/// Bytes that came over a connection and that no answer accounts for.
-#[derive(Debug, Default)]
-pub struct Unasked(AtomicUsize);
+/// Bytes that came over a connection and that no answer accounts for, and when it last had an answer.
+#[derive(Debug)]
+pub struct Unasked {
+    bytes: AtomicUsize,
+    since_opened: Stopwatch,
+    answered_ms: AtomicU64,
+}
+
+impl Default for Unasked {
+    fn default() -> Self {
+        Self { bytes: AtomicUsize::new(0), since_opened: Stopwatch::start(), answered_ms: AtomicU64::new(0) }
+    }
+}
 
 impl Unasked {
     /// Notes that an answer was read.
     pub(super) fn answered(&self) {
         let paid = |bytes: usize| bytes.saturating_sub(limits::ANSWER_READ_MAX);
+        self.answered_ms.store(self.since_opened.elapsed_ms(), Ordering::Relaxed);
         // It never fails: there is always a new value.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| Some(paid(bytes)));
+        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| Some(paid(bytes)));
+    }
+
+    /// Milliseconds since its last answer.
+    pub(super) fn since_answer_ms(&self) -> u64 {
+        self.since_opened.elapsed_ms().saturating_sub(self.answered_ms.load(Ordering::Relaxed))
     }
 
     /// Counts so many more, and says whether that is too much.
     fn count(&self, bytes: usize) -> bool {
-        self.0.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > limits::UNASKED_READ_MAX
+        self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > limits::UNASKED_READ_MAX
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use axum::http::StatusCode;
@@ -118,6 +119,7 @@ fn a_data_directory_of_format_2_opens_with_everything_that_was_in_it() {
 fn configure(house: &House, webhooks: &str) {
     house.configure(webhooks);
     fs::write(house.path("key"), KEY).unwrap();
+    fs::set_permissions(house.path("key"), fs::Permissions::from_mode(0o600)).unwrap();
     let text = fs::read_to_string(house.path("webhooks.toml")).unwrap();
     fs::write(house.path("webhooks.toml"), text.replacen("[server]\n", "[server]\nkey_file = \"key\"\n", 1)).unwrap();
 }

@@ -144,7 +144,7 @@ fn no_secret_is_in_the_log_at_its_most_talkative_nor_in_the_metrics_or_any_answe
     assert!([GIVEN, HEADER, &replaced, &private].iter().all(|secret| shows(asked_for.as_bytes(), secret)), "who asks for them is told");
     let sandbox = text(&house.json(&["sandbox", "new", "--secret", OF_SANDBOX])["token"]);
     let removed = text(&house.json(&["sandbox", "new"])["token"]);
-    house.says(&["sandbox", "remove", &removed, "--yes"]);
+    house.says(&["sandbox", "remove", &removed]);
     for query in ["", "?v=2"] {
         house.says(&[
             "webhooks",

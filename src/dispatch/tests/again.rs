@@ -5,6 +5,11 @@ use super::*;
 use h2::Reason;
 use tokio::io::AsyncWriteExt;
 
+/// A dispatcher for which every connection that is used again had rested. It keeps an idle one for less than [`limits::RESTED_PART`] milliseconds.
+fn impatient() -> Dispatcher {
+    Dispatcher::assembled(DispatchSettings::default(), RootCertStore::empty(), Names::from_system().unwrap(), 29).unwrap()
+}
+
 /// One answer a connection. What comes next is read, and the connection closed without a word: the end crosses with that request.
 #[tokio::test]
 async fn a_request_that_crosses_with_the_end_of_its_connection_is_sent_once_more_and_not_charged() {
@@ -19,7 +24,7 @@ async fn a_request_that_crosses_with_the_end_of_its_connection_is_sent_once_more
         }
     })
     .await;
-    let dispatcher = dispatcher();
+    let dispatcher = impatient();
     for round in 1..=5 {
         let outcome = dispatcher.attempt(job(&format!("http://{address}/"))).await;
         assert_eq!(outcome.class, OutcomeClass::Success, "{outcome:?}");
@@ -46,11 +51,28 @@ async fn what_is_sent_once_more_and_fails_again_is_charged() {
         }
     })
     .await;
-    let dispatcher = dispatcher();
+    let dispatcher = impatient();
     let url = format!("http://{address}/");
     assert_eq!(dispatcher.attempt(job(&url)).await.class, OutcomeClass::Success);
     assert_eq!(dispatcher.attempt(job(&url)).await.class, OutcomeClass::ConnectionClosed);
     assert_eq!(requests.load(Ordering::SeqCst), 3, "one that was answered, one that crossed, and one that did not");
+}
+
+/// Whoever hangs up on one request behind the other, without a rest between them, means it; and a sandbox is told to.
+#[tokio::test]
+async fn a_connection_that_did_not_rest_and_one_to_a_sandbox_are_not_made_up_for() {
+    for (dispatcher, path) in [(dispatcher(), "/"), (impatient(), "/sandbox/abcdefghijklmnopqrstuvwxyz234567")] {
+        let address = receiver(|mut stream, _| async move {
+            read_request(&mut stream).await;
+            stream.write_all(OK).await.unwrap();
+            read_request(&mut stream).await;
+        })
+        .await;
+        let url = format!("http://{address}{path}");
+        assert_eq!(dispatcher.attempt(job(&url)).await.class, OutcomeClass::Success);
+        let outcome = dispatcher.attempt(job(&url)).await;
+        assert_eq!(outcome.class, OutcomeClass::ConnectionClosed, "{outcome:?}");
+    }
 }
 
 /// A half of an answer is an answer: the request was read.
@@ -69,7 +91,7 @@ async fn an_answer_that_was_cut_short_is_never_asked_for_again() {
         }
     })
     .await;
-    let dispatcher = dispatcher();
+    let dispatcher = impatient();
     let url = format!("http://{address}/");
     assert_eq!(dispatcher.attempt(job(&url)).await.class, OutcomeClass::Success);
     assert_eq!(dispatcher.attempt(job(&url)).await.class, OutcomeClass::ResponseCutShort);
