@@ -143,7 +143,7 @@ fn url(text: &str, egress: &EgressSettings) -> Result<Url, String> {
     // A URL may hold what a request line may not: `{` in a host, say.
     if let Err(error) = url.as_str().parse::<hyper::Uri>() {
         return Err(format!(
-            "{url} can't be requested: {error}; write what is not a letter, a digit or one of \"-._~\" as % and two hexadecimal digits"
+            "it can't be requested: {error}; write what is not a letter, a digit or one of \"-._~\" as % and two hexadecimal digits"
         ));
     }
     if url.port() == Some(0) {

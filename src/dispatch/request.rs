@@ -28,7 +28,7 @@ pub fn build(job: &Job) -> Result<Request<Full<Bytes>>, String> {
                 .to_owned(),
         );
     }
-    let uri = spec.url.as_str().parse::<Uri>().map_err(|error| format!("the URL {} can't be requested: {error}", spec.url))?;
+    let uri = spec.url.as_str().parse::<Uri>().map_err(|error| format!("the URL can't be requested: {error}"))?;
     let timestamp = job.sent_at.seconds();
     let mut headers = HeaderMap::with_capacity(8 + spec.headers.len());
     for (name, value) in &spec.headers {

@@ -100,6 +100,8 @@ fn a_url_is_http_and_holds_nothing_that_is_not_sent() {
     assert!(url(" https://a.example/").starts_with("url: "));
     assert!(url("https://").starts_with("url: not a URL: "));
     assert!(url("https://a.example:99999/").starts_with("url: not a URL: "));
+    let unheard_of = url("https://a{b.example/?key=hunter2");
+    assert!(unheard_of.contains("can't be requested") && !unheard_of.contains("hunter2"), "{unheard_of}");
     assert!(url("https://a.example:0/").contains("port 0"));
     assert!(
         url("https://a.example:25/").contains("port 25 is not dialled") && url("https://a.example:25/").contains("allow_ports in [egress]")
