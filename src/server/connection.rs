@@ -17,7 +17,7 @@ use std::convert::Infallible;
 use std::future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -250,14 +250,25 @@ fn until_sent(response: Response, under_way: UnderWay, room: Option<OwnedSemapho
         return response;
     }
     under_way.is_answered();
-    response.map(|body| Body::new(Answer { body, under_way, _room: room }))
+    response.map(|body| Body::new(Answer { body, rest: Bytes::new(), under_way, _room: room }))
 }
 
-/// An answer that notes whenever something of it is taken.
+/// An answer that is given away piece by piece, and notes whenever one is taken: what was given away at once would wait, uncounted, in the buffers of HTTP/2 for a window to open.
 struct Answer {
     body: Body,
+    /// What of it is made and not given away yet.
+    rest: Bytes,
     under_way: UnderWay,
     _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Answer {
+    const PIECE: usize = 16 * 1024;
+
+    fn next_piece(&mut self) -> Frame<Bytes> {
+        let length = self.rest.len().min(Self::PIECE);
+        Frame::data(self.rest.split_to(length))
+    }
 }
 
 impl HttpBody for Answer {
@@ -265,18 +276,35 @@ impl HttpBody for Answer {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
         // One that is still being made is nobody's fault.
         self.under_way.was_taken();
-        frame
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.next_piece())));
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        Poll::Ready(frame.map(|frame| {
+            frame.map(|frame| match frame.into_data() {
+                Ok(data) => {
+                    self.rest = data;
+                    self.next_piece()
+                }
+                Err(trailers) => trailers,
+            })
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (rest, body) = (self.rest.len() as u64, self.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest + body.lower());
+        if let Some(upper) = body.upper() {
+            hint.set_upper(rest + upper);
+        }
+        hint
     }
 }
 
@@ -320,6 +348,7 @@ mod tests {
     use std::time::Duration;
 
     use axum::routing::get;
+    use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
 
@@ -410,6 +439,23 @@ mod tests {
             ended = served => ended.unwrap(),
             () = tokio::time::sleep(Duration::from_secs(30)) => panic!("it goes on for ever"),
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_given_away_piece_by_piece_and_is_the_same() {
+        let bytes = (0..100_000_u32).map(|number| number.to_le_bytes()[0]).collect::<Vec<_>>();
+        let under_way = UnderWay::begin(&Arc::default());
+        let mut body = until_sent(Response::new(Body::from(bytes.clone())), under_way, None).into_body();
+        let (mut whole, mut pieces) = (Vec::new(), 0);
+        while let Some(piece) = body.frame().await {
+            assert_eq!(
+                body.size_hint().exact(),
+                Some((bytes.len() - whole.len()) as u64 - piece.as_ref().unwrap().data_ref().unwrap().len() as u64)
+            );
+            whole.extend_from_slice(&piece.unwrap().into_data().unwrap());
+            pieces += 1;
+        }
+        assert!(whole == bytes && pieces == bytes.len().div_ceil(Answer::PIECE) && body.is_end_stream());
     }
 
     #[tokio::test]
