@@ -315,7 +315,8 @@ where
 {
     let answer = move |request: Request<Incoming>| async move {
         discard(&mut Body::new(request.into_body())).await;
-        let detail = format!("{max_connections} connections are open, and that is as many as there may be");
+        let open = if max_connections == 1 { "1 connection is open".to_owned() } else { format!("{max_connections} connections are open") };
+        let detail = format!("{open}, and that is as many as there may be");
         Ok::<_, Infallible>(Problem::busy(detail, 1).into_response())
     };
     let mut builder = builder(Patience::ORDINARY);

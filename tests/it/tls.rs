@@ -232,7 +232,7 @@ fn a_handshake_counts_as_a_connection_and_who_comes_beyond_is_told_so_over_tls()
     let stuck = TcpStream::connect(daemon.address).unwrap();
     let request = "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let answer = made.ask(daemon.address, request);
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("1 connections are open"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("1 connection is open, "), "{answer}");
     drop(stuck);
     until("the place is free again", || made.ask(daemon.address, request).starts_with("HTTP/1.1 200").then_some(()));
     assert!(daemon.stop().success());
