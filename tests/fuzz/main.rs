@@ -2,7 +2,7 @@
 //!
 //! `corpus` has a directory for each target: what its input should look like, and whatever once went wrong. A run takes each of these as it is, and then
 //! changes them by chance, another chance each time: `FUZZ_RUNS=1000000` makes more of them, `FUZZ_SEED=n` the same again. What fails is written below `target/tmp/fuzz`, to be put into the corpus;
-//! what ends the whole process leaves its seed there.
+//! what ends the whole process leaves its seed there. Memory beyond a bound is not to be had, neither here nor by the daemon that is started, so that a length that is believed ends the process.
 //!
 //! For an hour that goes where the code has branches, there is libFuzzer, by `cargo install cargo-fuzz`, over the same targets and the same corpus:
 //!
@@ -25,17 +25,22 @@ mod responses;
 mod targets;
 
 use std::fs;
+use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use mutation::Mutation;
 use random::Rng;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Changed inputs that a target is given.
 const RUNS: u64 = 20_000;
+/// Memory that this process may have to write to, and each that it starts. The daemon's allocator takes half of that at once.
+const MEMORY_MAX: u64 = 2 << 30;
 
 /// Gives `take` every input of the corpus called `name`, and `runs` changed ones.
 fn fuzz(name: &str, words: &[&str], runs: u64, take: impl Fn(&[u8])) {
+    bound_memory();
     let of = |variable: &str| std::env::var(variable).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = of("FUZZ_SEED").unwrap_or_else(fresh_seed);
     let corpus = corpus(name);
@@ -51,6 +56,13 @@ fn fuzz(name: &str, words: &[&str], runs: u64, take: impl Fn(&[u8])) {
             panic!("{name}: failed with FUZZ_SEED={seed} by the input that is now in {}", file.display());
         }
     }
+}
+
+/// Sets [`MEMORY_MAX`] for all that follows: of memory (`RLIMIT_DATA`) and not of addresses (`RLIMIT_AS`), of which allocators reserve far more than they ever use.
+fn bound_memory() {
+    let maximum = getrlimit(Resource::Data).maximum;
+    let current = Some(maximum.map_or(MEMORY_MAX, |maximum| maximum.min(MEMORY_MAX)));
+    setrlimit(Resource::Data, Rlimit { current, maximum }).unwrap();
 }
 
 /// Writes down what somebody may want to see who looks for the reason of a failure.
@@ -76,6 +88,13 @@ fn fresh_seed() -> u64 {
 fn fuzz_target(name: &str) {
     let target = targets::target(name);
     fuzz(name, target.words, RUNS, target.run);
+}
+
+#[test]
+fn a_claim_of_memory_beyond_the_bound_fails() {
+    bound_memory();
+    let claimed = black_box(&mut Vec::<u8>::new()).try_reserve_exact(usize::try_from(MEMORY_MAX).unwrap());
+    assert!(claimed.is_err(), "{MEMORY_MAX} bytes were to be had");
 }
 
 /// A test for each target, so that they run side by side.

@@ -7,21 +7,37 @@ use std::path::Path;
 use hookwheel::model::OutcomeClass;
 
 const SECURITY: &str = include_str!("../../packaging/SECURITY.md");
+/// Its `tests!` makes a test of each name.
+const FUZZ: &str = include_str!("../fuzz/main.rs");
 
 /// What stands between backticks in a text.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-fn functions(directory: &Path, names: &mut BTreeSet<String>) {
+/// The tests of a file: functions behind an attribute that makes them one, with nothing but attributes and comments between. A helper is none.
+fn tests_in(text: &str) -> Vec<&str> {
+    let (mut tests, mut is_test) = (Vec::new(), false);
+    for line in text.lines().map(str::trim_start) {
+        if line == "#[test]" || line.starts_with("#[tokio::test") {
+            is_test = true;
+        } else if !line.starts_with("#[") && !line.starts_with("//") {
+            let function = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ").and_then(|rest| rest.split_once('('));
+            tests.extend(function.filter(|_| is_test).map(|(name, _)| name));
+            is_test = false;
+        }
+    }
+    tests
+}
+
+fn tests_below(directory: &Path, names: &mut BTreeSet<String>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() && !path.ends_with("target") {
-            functions(&path, names);
+            tests_below(&path, names);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).unwrap();
-            let starts = text.split("fn ").skip(1).filter_map(|rest| rest.split_once('('));
-            names.extend(starts.map(|(name, _)| name.to_owned()));
+            names.extend(tests_in(&text).into_iter().map(str::to_owned));
         }
     }
 }
@@ -37,16 +53,22 @@ fn rows() -> Vec<Vec<&'static str>> {
 fn every_attack_names_a_test_that_there_is() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut known = BTreeSet::new();
-    functions(&root.join("src"), &mut known);
-    functions(&root.join("tests"), &mut known);
-    let targets = fs::read_dir(root.join("tests/fuzz/corpus")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    known.extend(targets);
+    tests_below(&root.join("src"), &mut known);
+    tests_below(&root.join("tests"), &mut known);
+    let (targets, _) = FUZZ.split_once("\ntests!(").and_then(|(_, rest)| rest.split_once(')')).unwrap();
+    known.extend(targets.split(',').map(|name| name.trim().to_owned()));
     known.insert("fuzz".to_owned());
     let named = rows().iter().filter(|cells| cells.len() == 3).flat_map(|cells| quoted(cells[2])).collect::<Vec<_>>();
     assert!(named.len() > 50, "{named:?}");
     let missing = named.iter().filter(|name| !known.contains(**name)).collect::<Vec<_>>();
     assert!(missing.is_empty(), "no such test: {missing:?}");
     assert!(SECURITY.contains("healthy ones: `each_misbehaviour_ends_as_documented_and_costs_the_others_nothing`"));
+}
+
+#[test]
+fn a_helper_is_no_test() {
+    let text = "fn helper() {}\n#[test]\n/// Why.\n#[ignore]\nfn one() {}\n    #[tokio::test(start_paused = true)]\n    async fn two() {}\nfn other() {}";
+    assert_eq!(tests_in(text), ["one", "two"]);
 }
 
 #[test]
