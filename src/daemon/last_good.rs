@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::{DaemonError, vault};
-use crate::config::{self, Config, Environment, Mistakes};
+use crate::config::{self, Config, Environment, Mistakes, ServerSettings};
 use crate::model::sealing;
 use crate::store::data_dir;
 
@@ -30,26 +32,29 @@ pub(super) fn load(path: &Path, last_good: bool, environment: &Environment) -> R
     if !last_good {
         return Err(DaemonError::Configuration(mistakes));
     }
-    // The key that sealed it is named in the broken file, or else it stays closed.
+    // The key that sealed the last good one is named in the broken file, or else it stays closed.
     let server = config::server_despite_mistakes(path, environment);
-    let remembered = data_dir::remembered_configuration(&server.data_dir).ok().flatten();
-    let opened = remembered.map(|text| sealing::open_text(&server.sealing_keys, &text, PLACE)).transpose();
-    // Relative paths in it still begin where the file is; a secret's file may be gone, and then it is good no longer.
-    let config = match &opened {
-        Ok(text) => text.as_ref().and_then(|(text, _)| Config::parse(path, text, environment).ok()),
-        Err(_) => None,
-    };
-    let Some(config) = config else {
-        let why =
-            opened.err().map_or_else(|| "there is no earlier good one to start with".to_owned(), |why| format!("the last good one {why}"));
-        tracing::error!(data_dir = %server.data_dir.display(), "the configuration is broken, and {why}");
-        return Err(DaemonError::Configuration(mistakes));
+    let config = match remembered(&server, path, environment) {
+        Ok(config) => config,
+        Err(why) => {
+            tracing::error!(data_dir = %server.data_dir.display(), "the configuration is broken, and {why}");
+            return Err(DaemonError::Configuration(mistakes));
+        }
     };
     for mistake in mistakes.to_string().lines() {
         tracing::error!("{mistake}");
     }
     tracing::error!("the configuration is broken: starting with the one that was in force last. Mend {} and reload", path.display());
     Ok(Loaded { config, mistakes: Some(mistakes) })
+}
+
+/// The last good configuration of the file at `path`, or why there is none.
+fn remembered(server: &ServerSettings, path: &Path, environment: &Environment) -> Result<Config, String> {
+    let nothing = || "there is no earlier good one to start with".to_owned();
+    let stored = data_dir::remembered_configuration(&server.data_dir).ok().flatten().ok_or_else(nothing)?;
+    let (text, _) = sealing::open_text(&server.sealing_keys, &stored, PLACE).map_err(|why| format!("the last good one {why}"))?;
+    // Relative paths in it still begin where the file is; a secret's file may be gone, and then it is good no longer.
+    Config::parse(path, &text, environment).map_err(|_| nothing())
 }
 
 /// Remembers a configuration that is in force. That this fails is no reason to stop.
@@ -60,8 +65,10 @@ pub(super) fn remember(data_dir: &Path, config: &Config) {
     if known.is_some_and(|(known, is_current)| is_current && *known == ***text) {
         return;
     }
-    let written = vault::seal_text(keys, text, PLACE)
-        .and_then(|text| data_dir::remember_configuration(data_dir, &text).map_err(|error| error.to_string()));
+    let written = vault::nonce().and_then(|nonce| {
+        let stored = Zeroizing::new(sealing::stored_text(keys, text, PLACE, nonce));
+        data_dir::remember_configuration(data_dir, &stored).map_err(|error| error.to_string())
+    });
     if let Err(error) = written {
         tracing::warn!(%error, "the configuration could not be remembered for `serve --last-good`");
     }

@@ -406,10 +406,8 @@ fn put_or_remove<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) 
 /// A webhook's URL as the log may have it: a query may hold what lets one in.
 fn without_query(spec: &WebhookSpec) -> String {
     let mut url = spec.url.clone();
-    if url.query().is_some() {
-        url.set_query(Some("…"));
-    }
-    url.to_string().replace("%E2%80%A6", "…")
+    url.set_query(None);
+    if spec.url.query().is_some() { format!("{url}?…") } else { url.to_string() }
 }
 
 /// What two definitions of a webhook differ in, in words; secrets are named, never shown.

@@ -5,8 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use zeroize::Zeroizing;
-
 use crate::model::{KeptSecret, SealingKey, Secret, WebhookNumber, sealing};
 use crate::store::fact::{Fact, WebhookState};
 use crate::store::setting::{RetiredSecret, Setting};
@@ -31,16 +29,11 @@ pub(super) fn seal(keys: &[SealingKey], mut facts: Vec<Fact>) -> Result<Vec<Fact
     Ok(facts)
 }
 
-/// A text as it is stored for a place that is no fact: with a key, it is sealed with the first.
+/// A fresh nonce.
 ///
 /// # Errors
 /// A sentence when the system gives no random bytes.
-pub(super) fn seal_text(keys: &[SealingKey], text: &str, place: &str) -> Result<Zeroizing<String>, String> {
-    let sealed = keys.first().map(|key| Ok::<_, String>(key.seal_text(text, place, nonce()?))).transpose()?;
-    Ok(Zeroizing::new(sealed.unwrap_or_else(|| text.to_owned())))
-}
-
-fn nonce() -> Result<[u8; 12], String> {
+pub(super) fn nonce() -> Result<[u8; 12], String> {
     let mut nonce = [0; 12];
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| "the system gives no random bytes to seal a secret with".to_owned())?;
     Ok(nonce)

@@ -123,7 +123,8 @@ pub fn judge_connection(
     if inner(local.ip()) != ip {
         return Ok(());
     }
-    if own_listeners.iter().any(|own| inner(own.ip()).is_unspecified() && own.port() == peer.port()) {
+    let is_everywhere = |own: &SocketAddr| inner(own.ip()).is_unspecified() && own.port() == peer.port();
+    if is_own_listener(peer, own_listeners) || own_listeners.iter().any(is_everywhere) {
         return Err(Refusal::OwnListener);
     }
     if allow_networks.iter().any(|network| network.contains(&ip)) { Ok(()) } else { Err(Refusal::OwnMachine) }

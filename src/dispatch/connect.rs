@@ -171,8 +171,7 @@ impl Connector {
                 return fail(OutcomeClass::AddressRefused, format!("{host} was dialled at {address} but {peer} answered"));
             }
             match address::judge_connection(local, peer, &self.allow_networks, &self.own_listeners) {
-                Err(refusal)
-                    if self.to_sandbox && (refusal == Refusal::OwnListener || address::is_own_listener(peer, &self.own_listeners)) => {}
+                Err(Refusal::OwnListener) if self.to_sandbox => {}
                 Err(refusal) => return refuse(host, peer, &refusal),
                 Ok(()) => {}
             }

@@ -163,6 +163,12 @@ impl SealingKey {
     }
 }
 
+/// A text as it is stored for one place: sealed with the first of the keys, or in the clear where there are none. The nonce has to be random, as for [`SealingKey::seal_text`].
+#[must_use]
+pub fn stored_text(keys: &[SealingKey], text: &str, place: &str, nonce: [u8; NONCE_LEN]) -> String {
+    keys.first().map_or_else(|| text.to_owned(), |key| key.seal_text(text, place, nonce))
+}
+
 /// A text as it was stored for one place, and whether it is stored as it would be now: sealed with the first of the keys, or in the clear where there are none.
 ///
 /// # Errors
@@ -258,6 +264,8 @@ mod tests {
                 assert!(open_text(&[key(1)], &changed, "here").is_err(), "character {at} was changed");
             }
         }
+        assert_eq!(stored_text(&[], "{}", "here", [9; 12]), "{}");
+        assert_eq!(stored_text(&[key(1), key(2)], "{}", "here", [9; 12]), key(1).seal_text("{}", "here", [9; 12]));
         assert_eq!(open_text(&[], "{}", "here").unwrap(), (Zeroizing::new("{}".to_owned()), true));
         assert_eq!(open_text(&[key(1)], "{}", "here").unwrap(), (Zeroizing::new("{}".to_owned()), false), "to be sealed");
         for wrong in ["sealed:", "sealed:AAAA", "sealed:ä", "sealed:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="] {

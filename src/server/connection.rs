@@ -140,18 +140,11 @@ impl UnderWay {
         Self { activity: Arc::clone(activity), number }
     }
 
-    /// The answer is there.
-    fn is_answered(&self) {
-        self.activity.0.send_modify(|counts| {
-            counts.under_way.insert(self.number, Waiting { is_answered: true, since: Stopwatch::start() });
-        });
-    }
-
-    /// Something of the answer was taken. Nobody has to be told: whoever waits looks again.
-    fn was_taken(&self) {
+    /// The answer is there, or something of it was taken. Only that it is there has to be told: from then on less time is left.
+    fn goes_on(&self) {
         self.activity.0.send_if_modified(|counts| {
-            counts.under_way.insert(self.number, Waiting { is_answered: true, since: Stopwatch::start() });
-            false
+            let before = counts.under_way.insert(self.number, Waiting { is_answered: true, since: Stopwatch::start() });
+            before.is_some_and(|before| !before.is_answered)
         });
     }
 }
@@ -249,7 +242,7 @@ fn until_sent(response: Response, under_way: UnderWay, room: Option<OwnedSemapho
     if response.body().is_end_stream() {
         return response;
     }
-    under_way.is_answered();
+    under_way.goes_on();
     response.map(|body| Body::new(Answer { body, rest: Bytes::new(), under_way, _room: room }))
 }
 
@@ -277,7 +270,7 @@ impl HttpBody for Answer {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         // One that is still being made is nobody's fault.
-        self.under_way.was_taken();
+        self.under_way.goes_on();
         if !self.rest.is_empty() {
             return Poll::Ready(Some(Ok(self.next_piece())));
         }

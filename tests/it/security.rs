@@ -67,7 +67,7 @@ fn every_attack_names_a_test_that_there_is() {
 
 #[test]
 fn a_helper_is_no_test() {
-    let text = "fn helper() {}\n#[test]\n/// Why.\n#[ignore]\nfn one() {}\n    #[tokio::test(start_paused = true)]\n    async fn two() {}\nfn other() {}";
+    let text = "fn helper() {}\n#[test]\n/// Why.\n#[should_panic]\nfn one() {}\n    #[tokio::test(start_paused = true)]\n    async fn two() {}\nfn other() {}";
     assert_eq!(tests_in(text), ["one", "two"]);
 }
 

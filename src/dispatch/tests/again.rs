@@ -1,6 +1,6 @@
 //! Requests that were not taken up, for all that can be told, and what is sent once more for them. No receiver here ever processes what it does not answer.
 
-use super::receivers::{Identity, OK, read_request, receiver, tls_receiver};
+use super::receivers::{Identity, OK, answering_once, read_request, receiver, tls_receiver};
 use super::*;
 use h2::Reason;
 use tokio::io::AsyncWriteExt;
@@ -10,20 +10,10 @@ fn impatient() -> Dispatcher {
     Dispatcher::assembled(DispatchSettings::default(), RootCertStore::empty(), Names::from_system().unwrap(), 29).unwrap()
 }
 
-/// One answer a connection. What comes next is read, and the connection closed without a word: the end crosses with that request.
+/// The end of each connection crosses with its second request.
 #[tokio::test]
 async fn a_request_that_crosses_with_the_end_of_its_connection_is_sent_once_more_and_not_charged() {
-    let connections = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&connections);
-    let address = receiver(move |mut stream, number| {
-        counted.store(number, Ordering::SeqCst);
-        async move {
-            read_request(&mut stream).await;
-            stream.write_all(OK).await.unwrap();
-            read_request(&mut stream).await;
-        }
-    })
-    .await;
+    let (address, connections) = answering_once().await;
     let dispatcher = impatient();
     for round in 1..=5 {
         let outcome = dispatcher.attempt(job(&format!("http://{address}/"))).await;
@@ -62,12 +52,7 @@ async fn what_is_sent_once_more_and_fails_again_is_charged() {
 #[tokio::test]
 async fn a_connection_that_did_not_rest_and_one_to_a_sandbox_are_not_made_up_for() {
     for (dispatcher, path) in [(dispatcher(), "/"), (impatient(), "/sandbox/abcdefghijklmnopqrstuvwxyz234567")] {
-        let address = receiver(|mut stream, _| async move {
-            read_request(&mut stream).await;
-            stream.write_all(OK).await.unwrap();
-            read_request(&mut stream).await;
-        })
-        .await;
+        let (address, _) = answering_once().await;
         let url = format!("http://{address}{path}");
         assert_eq!(dispatcher.attempt(job(&url)).await.class, OutcomeClass::Success);
         let outcome = dispatcher.attempt(job(&url)).await;

@@ -1,6 +1,6 @@
 //! Egress: what may be dialled, however it is written and whatever a name says next.
 
-use super::receivers::{OK, obedient, read_request, receiver, receiver_at};
+use super::receivers::{OK, hearing, obedient, read_request, receiver_at};
 use super::*;
 use crate::dispatch::tests::names::{Say, asking};
 use tokio::io::AsyncWriteExt;
@@ -115,12 +115,7 @@ async fn what_is_dialled_is_what_was_judged_and_a_name_is_asked_for_once_a_conne
 /// To dial 0.0.0.0 is to reach 127.0.0.1, on Linux: an exception for the one is none for the other.
 #[tokio::test]
 async fn where_another_address_answers_than_was_dialled_nothing_is_sent() {
-    let (heard, mut was_heard) = tokio::sync::mpsc::channel(1);
-    let address = receiver(move |mut stream, _| {
-        let heard = heard.clone();
-        async move { heard.send(read_request(&mut stream).await).await.unwrap() }
-    })
-    .await;
+    let (address, mut was_heard) = hearing().await;
     let url = format!("http://0.0.0.0:{}/", address.port());
     let outcome = dispatcher().attempt(job_with(&url, |spec| spec.allow_networks = vec!["0.0.0.0/32".parse().unwrap()])).await;
     assert_eq!(outcome.class, OutcomeClass::AddressRefused, "{outcome:?}");
@@ -131,12 +126,7 @@ async fn where_another_address_answers_than_was_dialled_nothing_is_sent() {
 /// An address of this machine that looks like any other, its public one: whoever judges it can't know, but a connection to it shows. Here it is one of loopback that was not judged.
 #[tokio::test]
 async fn nothing_is_sent_to_this_machine_through_an_address_that_passed_as_public() {
-    let (heard, mut was_heard) = tokio::sync::mpsc::channel(1);
-    let address = receiver(move |mut stream, _| {
-        let heard = heard.clone();
-        async move { heard.send(read_request(&mut stream).await).await.unwrap() }
-    })
-    .await;
+    let (address, mut was_heard) = hearing().await;
     let dispatcher = dispatcher();
     let progress = progress::Progress::start(10_000);
     let dial = async |allowed: &[&str]| {

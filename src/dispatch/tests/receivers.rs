@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -74,6 +75,33 @@ pub(super) async fn obedient() -> (SocketAddr, Arc<AtomicUsize>) {
     })
     .await;
     (address, connections)
+}
+
+/// Answers one request on each connection; what comes next is read, and the connection closed without a word. It counts the connections.
+pub(super) async fn answering_once() -> (SocketAddr, Arc<AtomicUsize>) {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    let address = receiver(move |mut stream, number| {
+        counted.store(number, Ordering::SeqCst);
+        async move {
+            read_request(&mut stream).await;
+            stream.write_all(OK).await.unwrap();
+            read_request(&mut stream).await;
+        }
+    })
+    .await;
+    (address, connections)
+}
+
+/// Tells what it hears on each connection, and answers nothing.
+pub(super) async fn hearing() -> (SocketAddr, mpsc::Receiver<String>) {
+    let (heard, was_heard) = mpsc::channel(1);
+    let address = receiver(move |mut stream, _| {
+        let heard = heard.clone();
+        async move { heard.send(read_request(&mut stream).await).await.unwrap() }
+    })
+    .await;
+    (address, was_heard)
 }
 
 /// Reads up to the end of the body that every test sends, or of the connection.

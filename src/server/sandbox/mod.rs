@@ -160,7 +160,7 @@ impl Sandboxes {
         }
         let NewSandbox { title, behaviour, secret } = new;
         let token = SandboxToken::from_random(random().map_err(unavailable)?);
-        let secret = secret.map(|secret| stored(&self.0.sealing_keys, secret, &token)).transpose().map_err(unavailable)?;
+        let secret = secret.map(|secret| stored(&self.0.sealing_keys, &secret, &token)).transpose().map_err(unavailable)?;
         let definition = Definition { token, created: wall_now(), title, behaviour, secret };
         let _one_at_a_time = self.0.making.lock().unwrap_or_else(PoisonError::into_inner);
         let count = self.0.sandboxes.read().unwrap_or_else(PoisonError::into_inner).len();
@@ -316,7 +316,7 @@ impl Sandbox {
         let opened = secret.map(|secret| sealing::open_text(sealing_keys, &secret, &place_of(&token))).transpose();
         let opened = opened.map_err(|why| format!("its secret {why}"))?;
         if let Some((secret, false)) = &opened {
-            let stored = stored(sealing_keys, secret.to_string(), &token)?;
+            let stored = stored(sealing_keys, secret, &token)?;
             log.store_secret(stored).map_err(|error| format!("its secret could not be sealed: {error}"))?;
         }
         let key = opened.map(|(secret, _)| CheckingKey::parse(&secret)).transpose()?;
@@ -328,10 +328,9 @@ impl Sandbox {
     }
 }
 
-/// A secret as it is stored: sealed with the first key, where there is one.
-fn stored(sealing_keys: &[SealingKey], secret: String, token: &SandboxToken) -> Result<String, String> {
-    let Some(key) = sealing_keys.first() else { return Ok(secret) };
-    Ok(key.seal_text(&secret, &place_of(token), random()?))
+/// A secret as it is stored.
+fn stored(sealing_keys: &[SealingKey], secret: &str, token: &SandboxToken) -> Result<String, String> {
+    Ok(sealing::stored_text(sealing_keys, secret, &place_of(token), random()?))
 }
 
 /// The place that a secret is sealed for.
