@@ -166,6 +166,9 @@ impl Misbehaviour {
     }
 }
 
+/// Of setpriority(2), which on Linux is a thread's own.
+const LOWEST_PRIORITY: i32 = 19;
+
 /// A server on loopback; it ends when it is dropped.
 pub(crate) struct Hostile {
     url: String,
@@ -175,7 +178,9 @@ pub(crate) struct Hostile {
 impl Hostile {
     /// A server that misbehaves in this way on every connection. What it sends for ever it sends with `pause` after every piece of some 16 KiB.
     pub(crate) fn new(how: Misbehaviour, identity: &Identity, pause: Duration) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        // What it works takes nobody's processor: elsewhere it would have a machine of its own.
+        let yields = || rustix::process::setpriority_process(None, LOWEST_PRIORITY).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).on_thread_start(yields).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let acceptor = identity.acceptor();
