@@ -19,10 +19,14 @@ pub(super) async fn misbehave(mut stream: TcpStream, how: Misbehaviour, pause: D
         _ => {}
     }
     let body = read_head(&mut stream).await?;
-    if how == Misbehaviour::ResetAfterHeaders {
-        return stream.set_zero_linger();
+    match how {
+        Misbehaviour::ResetAfterHeaders => return stream.set_zero_linger(),
+        Misbehaviour::ResetMidRequest => {
+            read_body(&mut stream, body.min(1024)).await?;
+            return stream.set_zero_linger();
+        }
+        _ => read_body(&mut stream, body).await?,
     }
-    read_body(&mut stream, body).await?;
     match how {
         Misbehaviour::SlowHeaders => drip(&mut stream, b"HTTP/1.1 200 OK\r\nx-slow: ", b'x').await,
         Misbehaviour::SlowBody => drip(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n", b'x').await,

@@ -11,12 +11,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) use self::identity::Identity;
+
+/// So many bytes of a body are not sent in one go, neither here over HTTP/1.1 nor with the windows that HTTP/2 begins with.
+pub(crate) const LARGE_BODY: usize = 256 * 1024;
 
 /// One way to misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub(crate) enum Misbehaviour {
     ResetOnAccept,
     /// RST when the request's headers are here.
     ResetAfterHeaders,
+    /// RST when a part of the request's body is here, while the client has the rest still to write. The body is to be a large one.
+    ResetMidRequest,
     /// RST in the middle of the answer.
     ResetMidAnswer,
     /// The server's half of the connection is closed as soon as it stands; the other half stays open.
@@ -99,10 +105,28 @@ pub(crate) enum Misbehaviour {
     HpackBomb,
     /// A promise to push, to a client that wants none.
     PushPromise,
+    /// A byte a second, in the middle of the headers of the answer.
+    Http2SlowHeaders,
+    /// A byte a second of a body whose headers came at once.
+    Http2SlowBody,
+    /// A body that never ends, as fast as the client's windows let it come.
+    Http2EndlessBody,
+    /// More of a body than the client's window lets come.
+    WindowOverrun,
+    /// Headers with `:status: 103` for ever.
+    Http2EndlessInformational,
+    /// One header of 1 MiB, in 65 frames.
+    Http2HugeHeader,
+    /// 10 000 headers, over HTTP/2.
+    Http2ManyHeaders,
+    /// RST_STREAM with `CANCEL` when a part of the request's body is here, for the rest of which there is no window. The body is to be a large one.
+    ResetStreamMidRequest,
+    /// The same with `NO_ERROR`, as who has answered already may say it, and no answer.
+    NoErrorMidRequest,
 }
 
 impl Misbehaviour {
-    pub(crate) const ALL: [Self; 39] = [
+    pub(crate) const ALL: [Self; 49] = [
         Self::Silence,
         Self::SlowHeaders,
         Self::SlowBody,
@@ -119,6 +143,7 @@ impl Misbehaviour {
         Self::Garbage,
         Self::ResetOnAccept,
         Self::ResetAfterHeaders,
+        Self::ResetMidRequest,
         Self::ResetMidAnswer,
         Self::HalfCloseOnAccept,
         Self::HalfCloseAfterRequest,
@@ -142,6 +167,15 @@ impl Misbehaviour {
         Self::Http2Garbage,
         Self::HpackBomb,
         Self::PushPromise,
+        Self::Http2SlowHeaders,
+        Self::Http2SlowBody,
+        Self::Http2EndlessBody,
+        Self::WindowOverrun,
+        Self::Http2EndlessInformational,
+        Self::Http2HugeHeader,
+        Self::Http2ManyHeaders,
+        Self::ResetStreamMidRequest,
+        Self::NoErrorMidRequest,
     ];
 
     /// Its name as a webhook's id has it: `SlowHeaders` is `slow-headers`.
@@ -156,6 +190,11 @@ impl Misbehaviour {
         name
     }
 
+    /// Whether it needs a request of which a part is still to come when it begins, as of one with [`LARGE_BODY`] bytes.
+    pub(crate) fn wants_large_body(self) -> bool {
+        matches!(self, Self::ResetMidRequest | Self::ResetStreamMidRequest | Self::NoErrorMidRequest)
+    }
+
     fn is_in_handshake(self) -> bool {
         matches!(self, Self::HandshakeStall | Self::HandshakeSlow | Self::HandshakeGarbage | Self::HandshakeReset)
     }
@@ -166,9 +205,6 @@ impl Misbehaviour {
     }
 }
 
-/// Of setpriority(2), which on Linux is a thread's own.
-const LOWEST_PRIORITY: i32 = 19;
-
 /// A server on loopback; it ends when it is dropped.
 pub(crate) struct Hostile {
     url: String,
@@ -176,12 +212,10 @@ pub(crate) struct Hostile {
 }
 
 impl Hostile {
-    /// A server that misbehaves in this way on every connection. What it sends for ever it sends with `pause` after every piece of some 16 KiB.
-    pub(crate) fn new(how: Misbehaviour, identity: &Identity, pause: Duration) -> Self {
-        // What it works takes nobody's processor: elsewhere it would have a machine of its own.
-        let yields = || rustix::process::setpriority_process(None, LOWEST_PRIORITY).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).on_thread_start(yields).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    /// A server that misbehaves in this way on every connection, on a thread that calls `on_start` first. What it sends for ever it sends with `pause` after every piece of some 16 KiB.
+    pub(crate) fn new(how: Misbehaviour, identity: &Identity, pause: Duration, on_start: fn()) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).on_thread_start(on_start).enable_all().build().unwrap();
+        let listener = runtime.block_on(async { listener(how) }).unwrap();
         let address = listener.local_addr().unwrap();
         let acceptor = identity.acceptor();
         runtime.spawn(async move {
@@ -202,6 +236,18 @@ impl Hostile {
 fn url(how: Misbehaviour, address: SocketAddr) -> String {
     let scheme = if how.is_http2() || how.is_in_handshake() { "https" } else { "http" };
     format!("{scheme}://{address}/")
+}
+
+/// A listener on loopback.
+fn listener(how: Misbehaviour) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    if how == Misbehaviour::ResetMidRequest {
+        // On loopback, with its large segments, the client's kernel would take some megabytes at once; so it takes less than 100 KiB.
+        SockRef::from(&socket).set_tcp_mss(536)?;
+        socket.set_recv_buffer_size(2048)?;
+    }
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    socket.listen(1024)
 }
 
 async fn serve(stream: TcpStream, acceptor: TlsAcceptor, how: Misbehaviour, pause: Duration) -> io::Result<()> {

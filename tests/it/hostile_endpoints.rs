@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::daemon::{House, webhook_of};
-use crate::hostile::{Hostile, Identity, Misbehaviour};
+use crate::hostile::{Hostile, Identity, LARGE_BODY, Misbehaviour};
 use crate::receivers::{Receiver, ok};
 
 const TIMEOUT_MS: u64 = 1000;
@@ -20,16 +20,21 @@ fn expected(how: Misbehaviour) -> &'static [&'static str] {
     use Misbehaviour as How;
     match how {
         // The response is whole, or as long as it is read.
-        How::EndlessBody | How::CompressedBomb | How::LengthTooShort => &["success"],
+        How::EndlessBody | How::CompressedBomb | How::LengthTooShort | How::Http2EndlessBody => &["success"],
+        // As much as is read fits into the window, and one byte is read beyond it: either it is made larger in time for that, or the stream is reset.
+        How::WindowOverrun => &["success", "invalid_response"],
         How::Silence | How::SlowHeaders | How::SlowBody | How::EndlessInformational => &["response_timeout"],
         How::Http2Silence | How::ZeroWindow | How::ZeroStreams => &["response_timeout"],
+        How::Http2SlowHeaders | How::Http2SlowBody | How::Http2EndlessInformational => &["response_timeout"],
         How::PingFlood | How::SettingsFlood => &["response_timeout"],
         How::HugeHeader | How::ManyHeaders | How::LengthNegative | How::LengthsTwo | How::Http09 | How::Garbage => &["invalid_response"],
         How::ContinuationFlood | How::EmptyDataFlood | How::HpackBomb | How::PushPromise | How::Http2Garbage => &["invalid_response"],
+        How::Http2HugeHeader | How::Http2ManyHeaders => &["invalid_response"],
         // RST may come before connect(2) has told that the connection stands.
         How::ResetOnAccept => &["connection_closed", "connect_failed"],
         How::ResetAfterHeaders | How::HalfCloseOnAccept | How::HalfCloseAfterRequest => &["connection_closed"],
         How::GoAwayAtOnce | How::RefusedStream => &["connection_closed"],
+        How::ResetMidRequest | How::ResetStreamMidRequest | How::NoErrorMidRequest => &["connection_closed"],
         How::ResetMidAnswer | How::HalfCloseMidAnswer | How::LengthTooLong => &["response_cut_short"],
         How::GoAwayMidAnswer | How::ResetStreamAfterHeaders => &["response_cut_short"],
         How::RedirectToMetadata => &["redirect"],
@@ -39,9 +44,16 @@ fn expected(how: Misbehaviour) -> &'static [&'static str] {
     }
 }
 
-fn events(project: &str, count: usize) -> String {
+/// The project whose events a misbehaving endpoint gets.
+fn project(how: Misbehaviour) -> &'static str {
+    if how.wants_large_body() { "large.example.com" } else { "hostile.example.com" }
+}
+
+/// Each with a text of this length.
+fn events(project: &str, count: usize, length: usize) -> String {
+    let text = "x".repeat(length);
     let event = |number: usize| {
-        format!("{{\"type\":\"email.status.delivered\",\"project\":\"{project}\",\"id\":\"e{number}\",\"data\":{{\"n\":\"{number}\"}}}}\n")
+        format!("{{\"type\":\"email.status.delivered\",\"project\":\"{project}\",\"id\":\"e{number}\",\"data\":{{\"text\":\"{text}\"}}}}\n")
     };
     (0..count).map(event).collect()
 }
@@ -62,18 +74,22 @@ fn attempts(house: &House, webhook: &str) -> Vec<Value> {
 #[test]
 fn each_misbehaviour_ends_as_documented_and_costs_the_others_nothing() {
     let identity = Identity::new();
-    let servers = Misbehaviour::ALL.map(|how| (how, Hostile::new(how, &identity, Duration::ZERO)));
+    let servers = Misbehaviour::ALL.map(|how| (how, Hostile::new(how, &identity, Duration::ZERO, || ())));
     let receiver = Receiver::new(ok);
-    let hostile = servers.iter().map(|(how, server)| webhook_of("hostile.example.com", &how.name(), server.url(), SHORT));
-    let house = House::new(&hostile.chain([webhook_of("healthy.example.com", "healthy", &receiver.url("/"), "")]).collect::<String>());
+    let limits = "[limits]\nmax_event_size = \"512KiB\"\n".to_owned();
+    let hostile = servers.iter().map(|(how, server)| webhook_of(project(*how), &how.name(), server.url(), SHORT));
+    let healthy = webhook_of("healthy.example.com", "healthy", &receiver.url("/"), "");
+    let house = House::new(&std::iter::once(limits).chain(hostile).chain([healthy]).collect::<String>());
     identity.write(&house.path("ca.pem"));
     let mut command = house.serve();
     command.env("SSL_CERT_FILE", house.path("ca.pem")).env_remove("SSL_CERT_DIR");
     let daemon = house.start_as(command);
     let (files_before, peak_before) = (metric(&daemon.get("/metrics"), "process_open_fds"), daemon.peak_bytes());
 
-    for (project, count) in [("hostile.example.com", 1), ("healthy.example.com", HEALTHY)] {
-        assert_eq!(daemon.post("application/x-ndjson", events(project, count).as_bytes()).0, 202);
+    for (project, count, length) in
+        [("hostile.example.com", 1, 1), ("large.example.com", 1, LARGE_BODY), ("healthy.example.com", HEALTHY, 1)]
+    {
+        assert_eq!(daemon.post("application/x-ndjson", events(project, count, length).as_bytes()).0, 202);
     }
     house.drained();
 

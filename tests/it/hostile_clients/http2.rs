@@ -7,10 +7,11 @@ use std::thread;
 use hookwheel::limits;
 
 use super::{dial, is_well, rest_of};
-use crate::hostile::frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame};
+use crate::hostile::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame,
+};
 
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-const WINDOW_UPDATE: u8 = 8;
 /// `GET /healthz` of `localhost`, packed.
 pub(super) const GET_HEALTHZ: &[u8] = b"\x82\x86\x04\x08/healthz\x41\x09localhost";
 /// `POST /v1/events` of `localhost`, packed.
