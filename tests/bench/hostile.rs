@@ -5,7 +5,7 @@
 //! medians of the windows' percentiles are compared. How far that is to be trusted is found by drawing the windows anew, with repetition ([`RESAMPLINGS`] times): nine of ten ratios lie within
 //! the bounds. With `TMPDIR=/dev/shm` there is no disk in it.
 //!
-//! `cargo bench --bench hostile` takes half an hour; `cargo bench --bench hostile -- ping-flood garbage` has these alone. `ROUNDS=20` and `SECONDS_EACH=20` make it longer.
+//! `cargo bench --bench hostile` takes forty minutes; `cargo bench --bench hostile -- ping-flood garbage` has these alone. `ROUNDS=20` and `SECONDS_EACH=20` make it longer.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on says where by panicking")]
@@ -32,7 +32,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-use crate::hostile::{Hostile, Identity, Misbehaviour};
+use crate::hostile::{Hostile, Identity, LARGE_BODY, Misbehaviour};
 use crate::house::{House, Running};
 
 const HEALTHY: u64 = 1000;
@@ -40,6 +40,8 @@ const HEALTHY: u64 = 1000;
 const EVERY: Duration = Duration::from_micros(2500);
 /// The hostile one gets one event for so many of the others, 250 times the share of one among a thousand; what fails waits until it is cancelled.
 const HEALTHY_FOR_EACH: u64 = 4;
+/// The same for one that wants large bodies, of which so many would be a load of their own.
+const HEALTHY_FOR_EACH_LARGE: u64 = 64;
 /// Windows without any hostile one are as many as one for so many others.
 const BESIDE_FOR_EACH_ALONE: usize = 5;
 /// How often the windows are drawn anew.
@@ -94,14 +96,20 @@ impl Bench {
     async fn window(self: &Arc<Self>, daemon: &Running, beside: Option<&str>) -> Window {
         self.received.store(0, Ordering::Relaxed);
         self.latencies_us.lock().unwrap().clear();
+        let is_large = Misbehaviour::ALL.iter().any(|how| how.wants_large_body() && beside.is_some_and(|id| id == how.name()));
+        let (for_each, text) = if is_large {
+            (HEALTHY_FOR_EACH_LARGE, format!("\"text\":\"{}\"", "x".repeat(LARGE_BODY)))
+        } else {
+            (HEALTHY_FOR_EACH, String::new())
+        };
         let before = daemon.processor_ms();
         let count = self.seconds * 1_000_000 / u64::try_from(EVERY.as_micros()).unwrap();
         let mut ticks = tokio::time::interval(EVERY);
         for number in 0..count {
             ticks.tick().await;
             let bench = Arc::clone(self);
-            let beside = beside.filter(|_| number % HEALTHY_FOR_EACH == 0);
-            let other = beside.map_or_else(String::new, |id| event(&format!("{id}.example.com"), ""));
+            let beside = beside.filter(|_| number % for_each == 0);
+            let other = beside.map_or_else(String::new, |id| event(&format!("{id}.example.com"), &text));
             tokio::spawn(async move {
                 let data = format!("\"posted_us\":{}", bench.clock.elapsed_us());
                 bench.post(event(&format!("p{}.example.com", number * 7 % HEALTHY), &data) + &other).await;
@@ -226,7 +234,8 @@ fn main() {
         .map(|number| webhook(&format!("healthy-{number}"), &format!("p{number}.example.com"), &format!("http://{receiver}/{number}"), ""));
     let good = webhook(GOOD, &format!("{GOOD}.example.com"), &format!("http://{receiver}/"), HOSTILE);
     let hostile = servers.iter().map(|(id, server)| webhook(id, &format!("{id}.example.com"), server.url(), HOSTILE));
-    house.configure(&healthy.chain([good]).chain(hostile).collect::<String>(), []);
+    let limits = "[limits]\nmax_event_size = \"512KiB\"\n".to_owned();
+    house.configure(&std::iter::once(limits).chain(healthy).chain([good]).chain(hostile).collect::<String>(), []);
     let (daemon, _) = house.start();
 
     let ids = std::iter::once(GOOD).chain(servers.iter().map(|(id, _)| id.as_str())).collect::<Vec<_>>();

@@ -243,7 +243,7 @@ fn endless(how: Misbehaviour, stream: u32) -> Option<Vec<u8>> {
         Misbehaviour::EmptyDataFlood => frame(DATA, 0, stream, &[]),
         Misbehaviour::PingFlood => frame(PING, 0, 0, &[0; 8]),
         Misbehaviour::SettingsFlood => frame(SETTINGS, 0, 0, &[]),
-        // Of the value that was begun. Seven of them would be a flood of CONTINUATION to the client; its time is over by the third.
+        // Of the value that was begun. Six of them would be a flood to the client; its time is over by the third.
         Misbehaviour::Http2SlowHeaders => frame(CONTINUATION, 0, stream, b"y"),
         Misbehaviour::Http2SlowBody => frame(DATA, 0, stream, b"x"),
         Misbehaviour::Http2EndlessInformational => frame(HEADERS, END_HEADERS, stream, STATUS_103),

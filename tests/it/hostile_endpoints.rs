@@ -118,3 +118,9 @@ fn each_misbehaviour_ends_as_documented_and_costs_the_others_nothing() {
     assert!(open <= 16 + 2 * servers.len() as u64, "{open} connections");
     assert!(daemon.stop().success());
 }
+
+#[test]
+fn the_readme_says_how_many_misbehaviours_there_are() {
+    let ways = format!("in each of the {} ways that `tests/hostile` knows", Misbehaviour::ALL.len());
+    assert!(include_str!("../../README.md").contains(&ways), "{ways}");
+}

@@ -2,21 +2,32 @@
 
 use super::receivers::{Identity, OK, read_request, tls_receiver};
 use super::*;
+use h2::Reason;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
 
 /// How long an idle connection is kept here, by both sides.
 const IDLE_MS: u64 = 10;
 const CLIENTS: u32 = 100;
 const ROUNDS: u64 = 100;
+/// Over HTTP/2 there are fewer, and they ask less often: each connection takes a TLS handshake.
+const HTTP2_CLIENTS: u64 = 40;
+const HTTP2_ROUNDS: u64 = 50;
 
 /// What a receiver saw of its connections.
 #[derive(Default)]
 struct Seen {
     answered: AtomicUsize,
     closed: AtomicUsize,
-    /// Requests that crossed with the end of their connection: they were written, and got no answer.
+    /// Requests that crossed with the end of their connection, and were read all the same.
     crossed: AtomicUsize,
+}
+
+impl Seen {
+    fn counts(&self) -> [usize; 3] {
+        [&self.answered, &self.closed, &self.crossed].map(|count| count.load(Ordering::SeqCst))
+    }
 }
 
 /// A millisecond less, the same, a millisecond more, by the round.
@@ -49,6 +60,30 @@ fn has_bytes(stream: &TcpStream) -> bool {
     rustix::net::recv(stream, &mut byte, rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT).is_ok()
 }
 
+/// Asks each URL again and again, after about as long as a connection is kept, and gives back what was charged.
+async fn charged(roots: RootCertStore, urls: Vec<String>, rounds: u64) -> Vec<Outcome> {
+    let dispatcher = Dispatcher::assembled(DispatchSettings::default(), roots, Names::from_system().unwrap(), IDLE_MS).unwrap();
+    let clients = urls.into_iter().zip(0..).map(|(url, client)| {
+        let dispatcher = dispatcher.clone();
+        tokio::spawn(async move {
+            let mut charged = Vec::new();
+            for round in 0..rounds {
+                let outcome = dispatcher.attempt(job_with(&url, |spec| spec.timeout_ms = 60_000)).await;
+                if outcome.class != OutcomeClass::Success {
+                    charged.push(outcome);
+                }
+                tokio::time::sleep(about(IDLE_MS, round + client)).await;
+            }
+            charged
+        })
+    });
+    let mut charged = Vec::new();
+    for client in clients.collect::<Vec<_>>() {
+        charged.extend(client.await.unwrap());
+    }
+    charged
+}
+
 /// Both sides give a connection up at the same time, and a request may come at that time, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn closing_at_the_idle_limit_charges_nothing() {
@@ -62,34 +97,75 @@ async fn closing_at_the_idle_limit_charges_nothing() {
             tokio::spawn(impatient(stream, Arc::clone(&sees), number));
         }
     });
-    let names = Names::from_system().unwrap();
-    let dispatcher = Dispatcher::assembled(DispatchSettings::default(), RootCertStore::empty(), names, IDLE_MS).unwrap();
-    let clients = (0..CLIENTS).map(|client| {
-        let dispatcher = dispatcher.clone();
-        // A host of its own for each, and so a connection: all of 127.0.0.0/8 is this machine.
-        let url = format!("http://127.0.0.{}:{port}/", client + 1);
-        tokio::spawn(async move {
-            let mut charged = Vec::new();
-            for round in 0..ROUNDS {
-                let outcome = dispatcher.attempt(job_with(&url, |spec| spec.timeout_ms = 60_000)).await;
-                if outcome.class != OutcomeClass::Success {
-                    charged.push(outcome);
-                }
-                tokio::time::sleep(about(IDLE_MS, round + u64::from(client))).await;
-            }
-            charged
-        })
-    });
-    let mut charged = Vec::new();
-    for client in clients.collect::<Vec<_>>() {
-        charged.extend(client.await.unwrap());
-    }
-    let [answered, closed] = [&seen.answered, &seen.closed].map(|count| count.load(Ordering::SeqCst));
-    let crossed = seen.crossed.load(Ordering::SeqCst);
+    // A host of its own for each, and so a connection: all of 127.0.0.0/8 is this machine.
+    let urls = (1..=CLIENTS).map(|host| format!("http://127.0.0.{host}:{port}/")).collect();
+    let charged = charged(RootCertStore::empty(), urls, ROUNDS).await;
+    let [answered, closed, crossed] = seen.counts();
     assert!(closed > 100, "it closes at the limit");
     assert!(charged.is_empty(), "{} charged, {crossed} crossed: {:?}", charged.len(), charged.first());
     // Some µs lie between a look at the connection and the request: what is written much later than the end came would cross far more often.
     assert!(crossed <= answered / 100, "{crossed} crossed");
+}
+
+/// How an HTTP/2 receiver ends a connection that rests.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// GOAWAY that lets come what is on its way, and another one behind that.
+    InTwoSteps,
+    /// GOAWAY that names the last request that was taken up.
+    AtOnce,
+    /// Without a word.
+    Silent,
+}
+
+/// Answers until no request has come for about [`IDLE_MS`] since the last one, and ends the connection then. One that was not used yet does not rest.
+async fn impatient_over_http2(stream: TlsStream<TcpStream>, end: End, seen: Arc<Seen>, number: u64) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    let mut patience = Duration::from_secs(60);
+    for round in number.. {
+        match tokio::time::timeout(patience, connection.accept()).await {
+            Ok(Some(Ok((_, mut respond)))) => drop(respond.send_response(Response::new(()), true).unwrap()),
+            Ok(_) => return,
+            Err(_) => break,
+        }
+        seen.answered.fetch_add(1, Ordering::SeqCst);
+        patience = about(IDLE_MS, round);
+    }
+    seen.closed.fetch_add(1, Ordering::SeqCst);
+    match end {
+        End::InTwoSteps => connection.graceful_shutdown(),
+        End::AtOnce => connection.abrupt_shutdown(Reason::NO_ERROR),
+        End::Silent => return,
+    }
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        drop(respond.send_response(Response::new(()), true).unwrap());
+        seen.answered.fetch_add(1, Ordering::SeqCst);
+        seen.crossed.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// What crosses is answered, refused or lost, as the receiver has it; whatever was answered is not sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn closing_at_the_idle_limit_over_http2_charges_nothing() {
+    let identity = Identity::of("127.0.0.1");
+    for end in [End::InTwoSteps, End::AtOnce, End::Silent] {
+        let seen = Arc::new(Seen::default());
+        let mut urls = Vec::new();
+        // A port of its own for each, and so a connection.
+        for client in 0..HTTP2_CLIENTS {
+            let sees = Arc::clone(&seen);
+            let address = tls_receiver(identity.acceptor(&["h2"]), move |stream, number| {
+                impatient_over_http2(stream, end, Arc::clone(&sees), client + number as u64)
+            })
+            .await;
+            urls.push(format!("https://{address}/"));
+        }
+        let charged = charged(identity.as_roots(), urls, HTTP2_ROUNDS).await;
+        let [answered, closed, crossed] = seen.counts();
+        assert!(closed > 20, "{end:?}: it closes at the limit");
+        assert!(charged.is_empty(), "{end:?}: {} charged, {crossed} crossed: {:?}", charged.len(), charged.first());
+        assert_eq!(answered as u64, HTTP2_CLIENTS * HTTP2_ROUNDS, "{end:?}: each is answered once, {crossed} after the end was announced");
+    }
 }
 
 /// Over HTTP/2 an attempt that ends leaves its connection to the others. One that never answered is not among those that are asked again.
