@@ -118,7 +118,7 @@ impl Speaker {
                 (Misbehaviour::GoAwayMidAnswer, _) => return self.writer.shutdown().await,
                 (Misbehaviour::Http2EndlessBody, _) => self.fill(stream).await?,
                 (Misbehaviour::Http2SlowHeaders | Misbehaviour::Http2SlowBody, Some(one)) => {
-                    self.flood(&one, Duration::from_secs(1)).await?
+                    self.flood(&one, Duration::from_secs(1)).await?;
                 }
                 (_, Some(one)) => self.flood(&many(&one), self.pause).await?,
                 (_, None) => {}
