@@ -107,6 +107,10 @@ pub const DELIVERIES_PER_PUBLICATION_MAX: usize = 1_000_000;
 pub const OUTCOME_CREDITS: usize = 16_384;
 /// Operator commands that may be inside the engine at once.
 pub const OPERATOR_PERMITS: usize = 64;
+/// Questions for the figures of `/metrics` that may be inside the engine at once: whoever may ask for them keeps no operator waiting.
+pub const FIGURES_PERMITS: usize = 1;
+/// An answer to `/metrics` is given so long to everybody who asks for it.
+pub const METRICS_KEPT_MS: u64 = 1000;
 /// Notices of the daemon that may be on their way to becoming durable events at once; what is to be told beyond that waits, and merges.
 pub const NOTICES_MAX: usize = 64;
 /// Publications of the daemon itself that may be inside the engine and the writer at once.
@@ -141,7 +145,7 @@ pub const RECENT_SLICE_MS: u64 = 60_000;
 pub const RECENT_SLICES: u32 = 5;
 /// Entries of the wheel that are looked at to say when the next attempt of each webhook starts.
 pub const OUTLOOK_ENTRIES_MAX: usize = 32_768;
-/// Lanes that are looked at in one go by whoever wants to see the foremost of all: the engine does something else in between.
+/// Lanes that are looked at in one go by whoever wants to see the foremost of all, or what is due longest: the engine does something else in between.
 pub const RANKED_LANES_MAX: usize = 8192;
 /// Webhooks that `GET /v1/top` tells of, unless fewer or more are asked for.
 pub const TOP_DEFAULT: usize = 20;
@@ -150,7 +154,7 @@ pub const TOP_MAX: usize = 500;
 /// Due entries (or moved ones) that the engine handles in one call.
 pub const DUE_PER_CALL_MAX: usize = 1024;
 /// Depth of the engine's inbox: every permit that lets somebody speak to it, with its answer, and a tick.
-pub const ENGINE_INBOX: usize = 2 * (INGEST_PERMITS + OUTCOME_CREDITS + OPERATOR_PERMITS + TELLER_PERMITS) + 16;
+pub const ENGINE_INBOX: usize = 2 * (INGEST_PERMITS + OUTCOME_CREDITS + OPERATOR_PERMITS + FIGURES_PERMITS + TELLER_PERMITS) + 16;
 /// Depth of the writer's inbox: every credit under which the engine gives it an order.
 pub const WRITER_INBOX: usize = INGEST_PERMITS + OUTCOME_CREDITS + OPERATOR_PERMITS + TELLER_PERMITS + 16;
 /// Threads that read bodies from the journal.

@@ -24,9 +24,10 @@ use crate::limits;
 use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
     BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, ConfigReport, ConfigurationStatus, DeliveryDetail, DeliveryFilter,
-    DeliveryNewsPage, DeliveryPage, DiskStatus, EventDetail, EventFilter, EventPage, ExplainedWebhook, Explanation, NewToken, ReloadReport,
-    RotateRequest, SecretRotated, Sending, Status, StatusQuery, StoreStatus, TestReport, TestRequest, TokenIssued, TokenRevoked,
-    TokenSummary, Top, TopQuery, TopSort, WatchFilter, WebhookDetail, WebhookPage, WebhookQuery, WebhookRemoved, WebhookSummary,
+    DeliveryNewsPage, DeliveryPage, DiskStatus, EventDetail, EventFilter, EventPage, ExplainedWebhook, Explanation, Figures, NewToken,
+    ReloadReport, RotateRequest, SecretRotated, Sending, Status, StatusQuery, StoreStatus, TestReport, TestRequest, TokenIssued,
+    TokenRevoked, TokenSummary, Top, TopQuery, TopSort, WatchFilter, WebhookDetail, WebhookPage, WebhookQuery, WebhookRemoved,
+    WebhookSummary,
 };
 use crate::model::{
     Address, Definition, DeliveryId, EventId, EventTypeName, NewEvent, Pause, Project, Remark, Webhook, WebhookId, WebhookNumber,
@@ -59,6 +60,8 @@ pub(super) struct Rooms {
     pub(super) ingest_permits: Arc<Semaphore>,
     /// Questions and commands that may be inside at once.
     pub(super) operator_permits: Arc<Semaphore>,
+    /// Questions for figures that may be inside at once.
+    pub(super) figures_permits: Arc<Semaphore>,
     /// The webhooks.
     pub(super) registry: Mutex<Registry>,
     /// One reload, or change of a webhook's state, at a time.
@@ -123,9 +126,29 @@ impl House {
         &self,
         question: impl FnOnce(&Engine, &WriterStatus, UnixMillis) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
+        self.ask_under(&self.0.operator_permits, question).await
+    }
+
+    /// The same under one of these permits.
+    async fn ask_under<T: Send + 'static>(
+        &self,
+        permits: &Arc<Semaphore>,
+        question: impl FnOnce(&Engine, &WriterStatus, UnixMillis) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
         let (answer, answered) = oneshot::channel();
         let question = Box::new(move |engine: &Engine, writer: &WriterStatus, now| drop(answer.send(question(engine, writer, now))));
-        self.operate(|permit| Message::Ask { question, permit }, answered).await
+        self.put_under(permits, |permit| Message::Ask { question, permit }, answered).await
+    }
+
+    /// For how many milliseconds the delivery that is due longest has been due; what is paused aside. The engine looks at some lanes after the others, and sends in between.
+    pub(super) async fn oldest_due_age_ms(&self, permits: &Arc<Semaphore>) -> Result<u64, Refusal> {
+        let (mut oldest_ms, mut next) = (0, Some(WebhookNumber(0)));
+        while let Some(first) = next {
+            let (age_ms, behind) = self.ask_under(permits, move |engine, _, now| engine.oldest_due_age_ms(first, now)).await?;
+            oldest_ms = age_ms.max(oldest_ms);
+            next = behind;
+        }
+        Ok(oldest_ms)
     }
 
     /// Whether the daemon is ending.
@@ -198,8 +221,17 @@ impl House {
         message: impl FnOnce(OwnedSemaphorePermit) -> Message,
         answered: oneshot::Receiver<T>,
     ) -> Result<T, Refusal> {
+        self.put_under(&self.0.operator_permits, message, answered).await
+    }
+
+    async fn put_under<T>(
+        &self,
+        permits: &Arc<Semaphore>,
+        message: impl FnOnce(OwnedSemaphorePermit) -> Message,
+        answered: oneshot::Receiver<T>,
+    ) -> Result<T, Refusal> {
         let gone = || Refusal::Unavailable { detail: "the daemon is ending".into() };
-        let permit = Arc::clone(&self.0.operator_permits).acquire_owned().await.map_err(|_| gone())?;
+        let permit = Arc::clone(permits).acquire_owned().await.map_err(|_| gone())?;
         self.0.inbox.put(message(permit));
         answered.await.map_err(|_| gone())
     }
@@ -228,11 +260,10 @@ impl House {
 
     /// What the engine says about itself.
     async fn engine_report(&self) -> Result<Status, Refusal> {
-        self.ask(|engine, writer, now| Status {
+        self.ask(|engine, writer, _| Status {
             counters: engine.counters(),
             pending: engine.pending().len() as u64,
             in_flight: u64::from(engine.in_flight()),
-            oldest_due_age_ms: engine.oldest_due_age_ms(now),
             next_due: engine.next_due(),
             store: StoreStatus {
                 last_sequence: writer.last_sequence,
@@ -261,15 +292,37 @@ impl Hallway for House {
         if self.is_draining() {
             return Some("the daemon is ending".to_owned());
         }
-        self.disk().full_since.and_then(|_| self.disk_trouble())
+        // Anybody may ask: how much is free on the disk is looked at only where that is the trouble.
+        self.0.space.status().full_since.and_then(|_| self.disk_trouble())
     }
 
     async fn publish(&self, events: Vec<NewEvent>) -> Publication {
         super::publications::publish(self, events).await
     }
 
+    async fn figures(&self) -> Result<Figures, Refusal> {
+        let permits = &self.0.figures_permits;
+        let ask = self.ask_under(permits, |engine, _, _| Figures {
+            counters: engine.counters(),
+            pending: engine.pending().len() as u64,
+            in_flight: u64::from(engine.in_flight()),
+            ..Figures::default()
+        });
+        let mut figures = ask.await?;
+        figures.oldest_due_age_ms = self.oldest_due_age_ms(permits).await?;
+        let rooms = Arc::clone(&self.0);
+        let sizes = tokio::task::spawn_blocking(move || (rooms.lists.sizes().1, rooms.lists.medium.free_bytes().ok())).await;
+        (figures.store_size_bytes, figures.store_free_bytes) = sizes.unwrap_or_default();
+        figures.is_store_full = self.0.space.status().full_since.is_some();
+        figures.is_sending_paused = self.registry().sending().is_some();
+        let configuration = self.0.configuration.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.is_last_reload_successful = configuration.last_reload_successful;
+        Ok(figures)
+    }
+
     async fn status(&self, query: StatusQuery) -> Result<Status, Refusal> {
         let mut status = self.engine_report().await?;
+        status.oldest_due_age_ms = self.oldest_due_age_ms(&self.0.operator_permits).await?;
         status.version = env!("CARGO_PKG_VERSION").to_owned();
         status.pid = std::process::id();
         status.started = self.0.started;

@@ -178,6 +178,7 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
         inbox,
         ingest_permits: Arc::new(Semaphore::new(limits::INGEST_PERMITS)),
         operator_permits: Arc::new(Semaphore::new(limits::OPERATOR_PERMITS)),
+        figures_permits: Arc::new(Semaphore::new(limits::FIGURES_PERMITS)),
         trial_permits: Arc::new(Semaphore::new(limits::TRIALS_MAX)),
         changes: tokio::sync::Mutex::new(()),
         reopening: tokio::sync::Mutex::new(()),

@@ -68,15 +68,16 @@ pub(super) async fn top(house: &House, query: TopQuery) -> Result<Top, Refusal> 
         counters: engine.counters(),
         pending: engine.pending().len() as u64,
         in_flight: u64::from(engine.in_flight()),
-        oldest_due_age_ms: engine.oldest_due_age_ms(now),
         ..Top::default()
     });
     let whole = ask.await?;
+    let oldest_due_age_ms = house.oldest_due_age_ms(&house.0.operator_permits).await?;
     let Foremost { webhooks, census } = foremost(house, query.sort, query.reverse, limit).await?;
     Ok(Top {
         draining: house.is_draining(),
         paused: house.registry().sending().cloned(),
         disk_trouble: house.disk_trouble(),
+        oldest_due_age_ms,
         census,
         recent_ms: limits::RECENT_SLICE_MS * u64::from(limits::RECENT_SLICES),
         sort: query.sort,

@@ -219,10 +219,11 @@ impl Lanes {
         self.lanes.get_mut(number.0 as usize)?.as_deref_mut()
     }
 
-    /// Every lane with its number.
-    pub fn iter(&self) -> impl Iterator<Item = (WebhookNumber, &Lane)> {
+    /// Every lane from that number on, with its number.
+    pub fn iter_from(&self, first: WebhookNumber) -> impl Iterator<Item = (WebhookNumber, &Lane)> {
         let number = |index| WebhookNumber(u32::try_from(index).expect("lanes are numbered by u32"));
-        self.lanes.iter().enumerate().filter_map(move |(index, lane)| lane.as_deref().map(|lane| (number(index), lane)))
+        let lanes = self.lanes.iter().enumerate().skip(first.0 as usize);
+        lanes.filter_map(move |(index, lane)| lane.as_deref().map(|lane| (number(index), lane)))
     }
 
     /// Closes and pauses every lane; those that the new configuration names are opened again by [`Lanes::configure`].

@@ -197,16 +197,6 @@ impl Engine {
         self.wheel.earliest_due(&self.pending)
     }
 
-    /// For how many milliseconds the delivery that is due longest has been due; what is paused aside.
-    #[must_use]
-    pub fn oldest_due_age_ms(&self, now: UnixMillis) -> u64 {
-        if self.sending_paused {
-            return 0;
-        }
-        let dues = self.lanes.iter().filter(|(_, lane)| !lane.paused && !lane.gone).filter_map(|(_, lane)| lane.oldest_due(&self.pending));
-        dues.min().map_or(0, |due| now.since_ms(due))
-    }
-
     /// A pending delivery, and whether an attempt is under way.
     #[must_use]
     pub fn delivery(&self, key: DeliveryKey) -> Option<(Entry, bool)> {

@@ -38,6 +38,19 @@ impl Engine {
         });
         Outlook { dues, seen_until, is_sending_paused: self.sending_paused }
     }
+
+    /// For how many milliseconds the delivery that is due longest has been due; what is paused aside. At most [`limits::RANKED_LANES_MAX`] lanes are looked at, from that one on: with the age comes
+    /// the lane behind them, where there is one to go on with.
+    #[must_use]
+    pub fn oldest_due_age_ms(&self, first: WebhookNumber, now: UnixMillis) -> (u64, Option<WebhookNumber>) {
+        if self.sending_paused || self.pending.is_empty() {
+            return (0, None);
+        }
+        let mut lanes = self.lanes.iter_from(first);
+        let open = lanes.by_ref().take(limits::RANKED_LANES_MAX).filter(|(_, lane)| !lane.paused && !lane.gone);
+        let oldest = open.filter_map(|(_, lane)| lane.oldest_due(&self.pending)).min();
+        (oldest.map_or(0, |due| now.since_ms(due)), lanes.next().map(|(number, _)| number))
+    }
 }
 
 impl Outlook {
@@ -104,5 +117,34 @@ mod tests {
         assert!(until.is_some());
         let outlook = engine.outlook();
         assert_eq!(outlook.dues.len(), 3);
+    }
+
+    #[test]
+    fn what_is_due_longest_is_looked_for_in_so_many_lanes_and_no_more_at_once() {
+        let slice = u32::try_from(limits::RANKED_LANES_MAX).unwrap();
+        let mut engine = Engine::new(START);
+        // The higher its number, the longer a lane has waited.
+        let entry = |number: u32| pending::Entry {
+            key: DeliveryKey { sequence: Sequence(u64::from(number)), webhook: WebhookNumber(number) },
+            body: Locator::default(),
+            due: UnixMillis(START.0 - u64::from(number)),
+            attempts: 0,
+            round: 1,
+        };
+        engine.handle(START, Input::Loaded((1..=2 * slice + 1).map(entry).collect()), &mut Vec::new());
+        let ages = |engine: &Engine| {
+            let (mut ages, mut next) = (Vec::new(), Some(WebhookNumber(0)));
+            while let Some(first) = next {
+                let (age_ms, behind) = engine.oldest_due_age_ms(first, START);
+                ages.push(age_ms);
+                next = behind;
+            }
+            ages
+        };
+        assert_eq!(ages(&engine), [slice, 2 * slice, 2 * slice + 1].map(u64::from));
+        engine.handle(START, Input::Paused { webhook: WebhookNumber(2 * slice), paused: true }, &mut Vec::new());
+        assert_eq!(ages(&engine)[1], u64::from(2 * slice - 1), "what is paused aside");
+        engine.handle(START, Input::SendingPaused(true), &mut Vec::new());
+        assert_eq!(ages(&engine), [0]);
     }
 }

@@ -83,6 +83,29 @@ pub struct Counters {
     pub cancelled: u64,
 }
 
+/// The daemon in figures, for `/metrics`: nothing of any webhook, so that telling them costs the same however many there are, the age of what is due longest aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// What happened since it started.
+    pub counters: Counters,
+    /// Deliveries that wait or are in flight.
+    pub pending: u64,
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// How long the delivery that is due longest has been due, in milliseconds.
+    pub oldest_due_age_ms: u64,
+    /// Bytes of the journal and the view.
+    pub store_size_bytes: u64,
+    /// Bytes that are free on the disk of the data directory; none where the system does not say.
+    pub store_free_bytes: Option<u64>,
+    /// Whether events are refused because the disk is full.
+    pub is_store_full: bool,
+    /// Whether an operator has paused all sending.
+    pub is_sending_paused: bool,
+    /// Whether the last reload was successful.
+    pub is_last_reload_successful: bool,
+}
+
 /// What is on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreStatus {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::model::blacklist::{BlacklistPage, Entry, Imported};
 use crate::model::report::{
     BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, ConfigReport, DeliveryDetail, DeliveryFilter, DeliveryNewsPage, DeliveryPage,
-    EventDetail, EventFilter, EventPage, Explanation, NewToken, PublishedEvent, ReloadReport, RotateRequest, SecretRotated, Sending,
-    Status, StatusQuery, TestReport, TestRequest, TokenIssued, TokenRevoked, TokenSummary, Top, TopQuery, WatchFilter, WebhookDetail,
-    WebhookPage, WebhookQuery, WebhookRemoved, WebhookSummary,
+    EventDetail, EventFilter, EventPage, Explanation, Figures, NewToken, PublishedEvent, ReloadReport, RotateRequest, SecretRotated,
+    Sending, Status, StatusQuery, TestReport, TestRequest, TokenIssued, TokenRevoked, TokenSummary, Top, TopQuery, WatchFilter,
+    WebhookDetail, WebhookPage, WebhookQuery, WebhookRemoved, WebhookSummary,
 };
 use crate::model::{Address, Catalog, Definition, DeliveryId, EventId, EventTypeName, NewEvent, Project, Remark, Token, WebhookId};
 
@@ -74,6 +74,8 @@ pub trait Hallway: Clone + Send + Sync + 'static {
     fn not_ready(&self) -> Option<String>;
     /// Makes events durable, all or none.
     fn publish(&self, events: Vec<NewEvent>) -> impl Future<Output = Publication> + Send;
+    /// The daemon in figures, for anybody: it costs operators nothing, and never much.
+    fn figures(&self) -> impl Future<Output = Result<Figures, Refusal>> + Send;
     /// One screen about the daemon.
     fn status(&self, query: StatusQuery) -> impl Future<Output = Result<Status, Refusal>> + Send;
     /// The webhooks that come first in some order, and how they fared lately.

@@ -1,6 +1,6 @@
 //! What `/metrics` says: Prometheus text, prefix `hookwheel_`, base units, no label whose values grow. It never decides anything.
 //!
-//! Histograms and attempts are counted as they happen; everything that the engine counts anyway is read from its status when somebody asks.
+//! Histograms and attempts are counted as they happen; everything that the engine counts anyway comes in [`Figures`] when somebody asks.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::model::report::Status;
+use crate::model::report::Figures;
 use crate::model::{Outcome, OutcomeClass};
 
 type Label = [(&'static str, &'static str); 1];
@@ -144,22 +144,21 @@ impl Metrics {
 
     /// The text for Prometheus.
     #[must_use]
-    pub fn render(&self, status: &Status) -> String {
+    pub fn render(&self, figures: &Figures) -> String {
         let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.accepted.inner().store(status.counters.accepted, std::sync::atomic::Ordering::Relaxed);
-        let ended =
-            [("delivered", status.counters.delivered), ("dropped", status.counters.dropped), ("cancelled", status.counters.cancelled)];
-        for (name, count) in ended {
+        let counters = figures.counters;
+        self.accepted.inner().store(counters.accepted, std::sync::atomic::Ordering::Relaxed);
+        for (name, count) in [("delivered", counters.delivered), ("dropped", counters.dropped), ("cancelled", counters.cancelled)] {
             self.deliveries.get_or_create(&[("state", name)]).inner().store(count, std::sync::atomic::Ordering::Relaxed);
         }
-        self.pending.set(signed(status.pending));
-        self.in_flight.set(signed(status.in_flight));
-        self.oldest_due_age_seconds.set(seconds(status.oldest_due_age_ms));
-        self.store_size.set(signed(status.store.size_bytes));
-        self.store_free.set(signed(status.store.disk.free_bytes.unwrap_or(0)));
-        self.sending_paused.set(i64::from(status.paused.is_some()));
-        self.store_full.set(i64::from(status.store.disk.full_since.is_some()));
-        self.last_reload_successful.set(i64::from(status.configuration.last_reload_successful));
+        self.pending.set(signed(figures.pending));
+        self.in_flight.set(signed(figures.in_flight));
+        self.oldest_due_age_seconds.set(seconds(figures.oldest_due_age_ms));
+        self.store_size.set(signed(figures.store_size_bytes));
+        self.store_free.set(signed(figures.store_free_bytes.unwrap_or(0)));
+        self.sending_paused.set(i64::from(figures.is_sending_paused));
+        self.store_full.set(i64::from(figures.is_store_full));
+        self.last_reload_successful.set(i64::from(figures.is_last_reload_successful));
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a String succeeds");
         let process = process_metrics();
@@ -241,8 +240,7 @@ fn resident_bytes_in(status: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::report::DiskStatus;
-    use crate::time::UnixMillis;
+    use crate::model::report::Counters;
 
     #[test]
     fn resident_memory_is_read_in_bytes() {
@@ -258,11 +256,15 @@ mod tests {
         metrics.delivered_after_ms(20);
         metrics.timer_was_late_ms(1);
         metrics.commit_took_us(900);
-        let mut status = Status { pending: 7, in_flight: 2, oldest_due_age_ms: 1500, ..Status::default() };
-        status.counters.accepted = 9;
-        status.counters.dropped = 3;
-        status.store.disk = DiskStatus { free_bytes: Some(77), full_since: Some(UnixMillis(1)), ..DiskStatus::default() };
-        let text = metrics.render(&status);
+        let text = metrics.render(&Figures {
+            counters: Counters { accepted: 9, dropped: 3, ..Counters::default() },
+            pending: 7,
+            in_flight: 2,
+            oldest_due_age_ms: 1500,
+            store_free_bytes: Some(77),
+            is_store_full: true,
+            ..Figures::default()
+        });
         for line in [
             "hookwheel_events_accepted_total 9",
             "hookwheel_attempts_total{outcome=\"connect_refused\"} 1",
@@ -294,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_older_format_names_counters_in_full() {
-        let text = in_prometheus_text(&Metrics::new().render(&Status::default()));
+        let text = in_prometheus_text(&Metrics::new().render(&Figures::default()));
         for line in [
             "# HELP hookwheel_events_accepted_total Events made durable.",
             "# TYPE hookwheel_events_accepted_total counter",

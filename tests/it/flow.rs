@@ -6,7 +6,7 @@ use aws_lc_rs::hmac;
 use data_encoding::BASE64;
 use serde_json::Value;
 
-use crate::daemon::{House, event, webhook, webhook_of};
+use crate::daemon::{House, event, until, webhook, webhook_of};
 use crate::receivers::{Received, Receiver, fails_first, ok};
 
 const SECRET: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -83,6 +83,16 @@ fn a_failed_attempt_is_made_again_with_the_same_id_and_bytes_and_the_timeline_sa
     let outcomes = shown["timeline"].as_array().unwrap().iter().map(|attempt| attempt["outcome"].as_str().unwrap()).collect::<Vec<_>>();
     assert_eq!((outcomes.as_slice(), &shown["state"]), (["status", "success"].as_slice(), &"delivered".into()));
     assert!(house.says(&["deliveries", "show", &id]).contains("the receiver answered 500 Internal Server Error"));
+}
+
+#[test]
+fn metrics_tell_of_what_happened_though_they_were_asked_for_just_before() {
+    let house = House::new("");
+    let daemon = house.start();
+    assert!(daemon.get("/metrics").contains("\nhookwheel_events_accepted_total 0\n"));
+    assert_eq!(daemon.post("application/json", event("a").as_bytes()).0, 202);
+    until("the metrics tell of it", || daemon.get("/metrics").contains("\nhookwheel_events_accepted_total 1\n").then_some(()));
+    assert!(daemon.stop().success());
 }
 
 #[test]

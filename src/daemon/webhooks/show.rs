@@ -34,8 +34,9 @@ impl LaneReport {
 /// [`Refusal`] when the daemon is ending.
 pub(in crate::daemon) async fn list(house: &House, query: WebhookQuery) -> Result<WebhookPage, Refusal> {
     let WebhookQuery { limit, after } = query;
-    let lanes = house.ask(|engine, _, _| engine.lanes().iter().map(|(number, lane)| (number, LaneReport::of(lane))).collect()).await?;
-    let mut webhooks = summaries(house, lanes);
+    let ask =
+        house.ask(|engine, _, _| engine.lanes().iter_from(WebhookNumber(0)).map(|(number, lane)| (number, LaneReport::of(lane))).collect());
+    let mut webhooks = summaries(house, ask.await?);
     webhooks.retain(|webhook| after.as_ref().is_none_or(|after| webhook.id > *after));
     // One that was removed and came back may be there twice for a while.
     webhooks.sort_by(|one, other| one.id.cmp(&other.id));

@@ -11,10 +11,10 @@ use crate::limits;
 use crate::model::blacklist::{BlacklistPage, Cause, Entry, Imported};
 use crate::model::report::{
     BackupReport, BlacklistQuery, BulkReport, BulkRequest, ChangedDelivery, ConfigReport, DeliveryChange, DeliveryDetail, DeliveryFilter,
-    DeliveryNewsPage, DeliveryPage, DeliverySummary, EventDetail, EventFilter, EventPage, Explanation, NewToken, Progress, PublishedEvent,
-    ReloadReport, RotateRequest, SecretRotated, Sending, SentRequest, Status, StatusQuery, TestReport, TestRequest, TokenIssued,
-    TokenRevoked, TokenSummary, Top, TopQuery, VerifyReport, WatchFilter, WebhookDetail, WebhookPage, WebhookQuery, WebhookRemoved,
-    WebhookSummary,
+    DeliveryNewsPage, DeliveryPage, DeliverySummary, EventDetail, EventFilter, EventPage, Explanation, Figures, NewToken, Progress,
+    PublishedEvent, ReloadReport, RotateRequest, SecretRotated, Sending, SentRequest, Status, StatusQuery, TestReport, TestRequest,
+    TokenIssued, TokenRevoked, TokenSummary, Top, TopQuery, VerifyReport, WatchFilter, WebhookDetail, WebhookPage, WebhookQuery,
+    WebhookRemoved, WebhookSummary,
 };
 use crate::model::{
     Address, Catalog, Definition, DeliveryId, DeliveryState, EventId, EventTypeName, NewEvent, Origin, OutcomeClass, PhaseTimes, Project,
@@ -39,7 +39,7 @@ struct Rooms {
     refusal: Mutex<Option<Refusal>>,
     published: watch::Sender<Vec<Vec<NewEvent>>>,
     asked: Mutex<Vec<String>>,
-    /// One permit for each publication that may be answered.
+    /// One permit for each publication, or question for figures, that may be answered.
     answers: Semaphore,
 }
 
@@ -88,12 +88,12 @@ impl House {
         *self.0.refusal.lock().unwrap() = Some(refusal);
     }
 
-    /// Publications are not answered until [`House::answers_again`].
+    /// Publications, and questions for figures, are not answered until [`House::answers_again`].
     pub(super) fn hesitates(&self) {
         self.0.answers.forget_permits(Semaphore::MAX_PERMITS);
     }
 
-    /// The publications that wait are answered.
+    /// What waits is answered.
     pub(super) fn answers_again(&self) {
         self.0.answers.add_permits(1000);
     }
@@ -140,6 +140,12 @@ impl Hallway for House {
         self.0.published.send_modify(|published| published.push(events));
         self.0.answers.acquire().await.unwrap().forget();
         self.0.publication.lock().unwrap().clone().unwrap_or(Publication::Durable(kept))
+    }
+
+    async fn figures(&self) -> Result<Figures, Refusal> {
+        let answer = self.answer("figures".into(), Figures { pending: 7, ..Figures::default() });
+        self.0.answers.acquire().await.unwrap().forget();
+        answer
     }
 
     async fn status(&self, query: StatusQuery) -> Result<Status, Refusal> {

@@ -5,6 +5,7 @@ mod blacklist;
 mod connections;
 mod described;
 mod house;
+mod metrics;
 mod publishing;
 mod refusals;
 mod talking;

@@ -6,7 +6,6 @@ use super::house::{Doors, House};
 use super::talking::{Answer, array, bare, event, post};
 use crate::limits;
 use crate::model::{Project, Token, TokenScope};
-use crate::server::hallway::Refusal;
 
 fn token(text: &str, scope: TokenScope) -> Token {
     let hash = digest::digest(&digest::SHA256, text.as_bytes());
@@ -86,22 +85,6 @@ async fn anybody_may_ask_whether_the_daemon_lives_and_is_ready() {
     let answer = doors.say(bare("GET", "/readyz")).await;
     assert_eq!((answer.detail(503).as_str(), answer.header("retry-after")), ("the journal is being read", Some("5")));
     assert_eq!(doors.say(bare("GET", "/healthz")).await.status, 200, "alive all the same");
-}
-
-#[tokio::test]
-async fn metrics_are_text_for_prometheus() {
-    let doors = Doors::open(&House::new()).await;
-    let openmetrics = "accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5\r\n";
-    let asked = [("", "text/plain; version=0.0.4", false), (openmetrics, "application/openmetrics-text; version=1.0.0", true)];
-    for (accept, content_type, has_end) in asked {
-        let answer = doors.say(format!("GET /metrics HTTP/1.1\r\nhost: localhost\r\n{accept}\r\n")).await;
-        assert_eq!(answer.status, 200);
-        assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with(content_type)), "{answer:?}");
-        assert!(answer.body.contains("\nhookwheel_pending_deliveries 7\n"), "{}", answer.body);
-        assert_eq!(answer.body.ends_with("# EOF\n"), has_end);
-    }
-    doors.house.refuses(Refusal::Unavailable { detail: "the daemon is ending".into() });
-    assert_eq!(doors.say(bare("GET", "/metrics")).await.detail(503), "the daemon is ending");
 }
 
 #[tokio::test]
