@@ -3,11 +3,12 @@
 use aws_lc_rs::rand;
 use clap::{Args, Subcommand};
 use data_encoding::HEXLOWER;
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
 use super::Output;
+use super::asking;
 use super::client::{Body, Client};
 use super::failure::Failure;
 use super::screen::{Screen, Tone, uncoloured};
@@ -33,11 +34,16 @@ pub(super) enum Token {
     #[command(after_help = "Example:\n  hookwheel token list")]
     List,
     /// Revoke a token that was made with `token new`; it is worth nothing from then on
-    #[command(after_help = "Example:\n  hookwheel token revoke platform")]
+    ///
+    /// Where the daemon listens on loopback, the last token is revoked only after a question: from then on whoever is on that machine may post events without one.
+    #[command(after_help = "Examples:\n  hookwheel token revoke platform\n  hookwheel token revoke platform --yes")]
     Revoke {
         /// Its name
         #[arg(value_name = "NAME")]
         name: String,
+        /// Do not ask, also when it is the last one
+        #[arg(long, short)]
+        yes: bool,
     },
 }
 
@@ -112,15 +118,30 @@ pub(super) fn token(command: &Token, daemon: impl FnOnce() -> Result<Client, Fai
             output.show(&issued, render_issued)
         }
         Token::List => output.show(&daemon()?.get::<Vec<TokenSummary>>("/v1/tokens")?, |tokens, screen| render_tokens(tokens, screen)),
-        Token::Revoke { name } => {
-            let revoked = daemon()?.send::<TokenRevoked>(Method::DELETE, &format!("/v1/tokens/{}", in_path(name)), None)?;
-            output.show(&revoked, |revoked, screen| {
-                let last = "; it was the last one: from now on whoever is on this machine may post events without a token";
-                let last = if revoked.was_last { last } else { "" };
-                screen.paint(Tone::Good, &format!("the token {} is worth nothing any more{last}", revoked.name)) + "\n"
-            })
+        Token::Revoke { name, yes } => revoke(name, *yes, &daemon()?, output),
+    }
+}
+
+/// The daemon does not revoke the last token unless it is told that this is meant; so somebody is asked, with what it says that would follow.
+fn revoke(name: &str, yes: bool, daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
+    let ask = |even_last: bool| {
+        let path = format!("/v1/tokens/{}?even_last={even_last}", in_path(name));
+        daemon.call(Method::DELETE, &path, None).map_err(|no_answer| daemon.failure(no_answer))
+    };
+    let mut answer = ask(yes)?;
+    if answer.status == StatusCode::CONFLICT && !yes {
+        let tokens = daemon.get::<Vec<TokenSummary>>("/v1/tokens")?;
+        // One that stands in the file is refused whatever is said, with its place.
+        if tokens.iter().any(|token| token.name == name && token.place.is_none()) {
+            asking::confirmed(&format!("{}\nRevoke {name} all the same?", answer.complaint()), false, output)?;
+            answer = ask(true)?;
         }
     }
+    output.show(&answer.read::<TokenRevoked>()?, |revoked, screen| {
+        let last = "; it was the last one: from now on whoever is on this machine may post events without a token";
+        let last = if revoked.was_last { last } else { "" };
+        screen.paint(Tone::Good, &format!("the token {} is worth nothing any more{last}", revoked.name)) + "\n"
+    })
 }
 
 fn render_issued(issued: &TokenIssued, screen: &Screen) -> String {

@@ -28,6 +28,7 @@ pub(super) fn status(daemon: &Client, output: &mut Output<'_>) -> Result<(), Fai
 /// `reload`
 pub(super) fn reload(dry_run: bool, daemon: &Client, output: &mut Output<'_>) -> Result<(), Failure> {
     let report = daemon.post::<ReloadReport>(&format!("/v1/reload?dry_run={dry_run}"), None)?;
+    report.warnings.iter().for_each(|warning| output.remark(&format!("warning: {warning}")));
     if report.errors.is_empty() {
         return output.show(&report, render_reload);
     }
@@ -386,7 +387,7 @@ mod tests {
         let report = ReloadReport {
             dry_run: true,
             changes: vec!["webhook crm: url changed; 12 pending deliveries go there".into()],
-            errors: Vec::new(),
+            ..ReloadReport::default()
         };
         insta::assert_snapshot!(render_reload(&report, &PIPE), @"
         the configuration is good; a reload would do this:

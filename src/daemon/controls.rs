@@ -86,11 +86,18 @@ pub(super) async fn issue_token(house: &House, new: NewToken, by: &str) -> Resul
     Ok(TokenIssued { summary, token: text, is_first: known.is_empty() })
 }
 
+/// Whom the lack of any token lets in, in words; nobody where the daemon listens beyond loopback, for there one is needed in any case.
+#[must_use]
+pub(super) fn open_without_tokens(house: &House) -> Option<String> {
+    let listen = house.0.listen;
+    listen.ip().to_canonical().is_loopback().then(|| format!("whoever is on this machine may post events to {listen} without one"))
+}
+
 /// Revokes a token that the daemon made; it is worth nothing from here on.
 ///
 /// # Errors
-/// [`Refusal`]; one of the file is a conflict that names its place.
-pub(super) async fn revoke_token(house: &House, name: String, by: &str) -> Result<TokenRevoked, Refusal> {
+/// [`Refusal`]; one of the file is a conflict that names its place, and so is the last one, where that opens the listener and is not said to be meant.
+pub(super) async fn revoke_token(house: &House, name: String, even_last: bool, by: &str) -> Result<TokenRevoked, Refusal> {
     let _one_at_a_time = house.0.changes.lock().await;
     let known = tokens(house);
     match known.iter().find(|token| token.name == name) {
@@ -105,10 +112,18 @@ pub(super) async fn revoke_token(house: &House, name: String, by: &str) -> Resul
         }
         Some(_) => {}
     }
-    let is_loopback = house.0.listen.ip().to_canonical().is_loopback();
+    let opens = open_without_tokens(house).filter(|_| known.len() == 1);
+    if let Some(opens) = opens.as_ref().filter(|_| !even_last) {
+        let detail =
+            format!("{name} is the last token: once it is revoked, {opens}. Make another one first, unless that is meant (even_last=true)");
+        return Err(Refusal::Conflict { detail });
+    }
     apply(house, Vec::new(), vec![Setting::Token { name: name.clone(), token: None }]).await?;
     tracing::info!(token = name, by, "a token was revoked");
-    Ok(TokenRevoked { name, was_last: known.len() == 1 && is_loopback })
+    if let Some(opens) = &opens {
+        tracing::warn!(by, "it was the last token: {opens} from now on");
+    }
+    Ok(TokenRevoked { name, was_last: opens.is_some() })
 }
 
 /// The configuration in force, and where each value comes from.

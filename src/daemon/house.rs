@@ -470,9 +470,9 @@ impl Hallway for House {
         to_the_end(async move { controls::issue_token(&house, new, &by).await }).await
     }
 
-    async fn revoke_token(&self, name: String, by: String) -> Result<TokenRevoked, Refusal> {
+    async fn revoke_token(&self, name: String, even_last: bool, by: String) -> Result<TokenRevoked, Refusal> {
         let house = self.clone();
-        to_the_end(async move { controls::revoke_token(&house, name, &by).await }).await
+        to_the_end(async move { controls::revoke_token(&house, name, even_last, &by).await }).await
     }
 
     async fn configuration(&self) -> Result<ConfigReport, Refusal> {

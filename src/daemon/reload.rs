@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use zeroize::Zeroizing;
 
+use super::controls;
 use super::house::House;
 use super::last_good;
 use super::registry::{Plan, Registry};
@@ -41,7 +42,7 @@ pub(super) async fn reload(house: &House, dry_run: bool, by: &str) -> Result<Rel
     }
     let mut changes = words(house, &plan).await?;
     changes.extend(settings_changes(&old, &config, &house.0.started_with));
-    let report = ReloadReport { dry_run, changes, errors: Vec::new() };
+    let report = ReloadReport { dry_run, changes, warnings: warnings(house, &old, &config), errors: Vec::new() };
     if dry_run {
         return Ok(report);
     }
@@ -53,9 +54,8 @@ pub(super) async fn reload(house: &House, dry_run: bool, by: &str) -> Result<Rel
     let last = LastReload { at: wall_now(), by: by.to_owned(), changes: Some(report.changes.len() as u64) };
     house.0.configuration.lock().unwrap_or_else(PoisonError::into_inner).last_reload = Some(last);
     tracing::info!(by, changes = report.changes.len(), "the configuration was reloaded");
-    for change in &report.changes {
-        tracing::info!("{change}");
-    }
+    report.changes.iter().for_each(|change| tracing::info!("{change}"));
+    report.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     Ok(report)
 }
 
@@ -70,7 +70,7 @@ fn refused(house: &House, dry_run: bool, by: &str, errors: Vec<String>) -> Reloa
         }
         tracing::error!("the configuration is broken and was not reloaded; the one before stays in force");
     }
-    ReloadReport { dry_run, changes: Vec::new(), errors }
+    ReloadReport { dry_run, errors, ..ReloadReport::default() }
 }
 
 fn put_in_force(house: &House, config: Config, registry: Registry) {
@@ -80,18 +80,19 @@ fn put_in_force(house: &House, config: Config, registry: Registry) {
         tls.show(Arc::clone(&identity.certified));
     }
     house.0.dispatcher.reconfigure(dispatch_settings(&config, house.0.listen, house.0.tls.as_ref()));
-    warn(&config);
     last_good::remember(&house.0.data_dir, &config);
     let mut status = house.0.configuration.lock().unwrap_or_else(PoisonError::into_inner);
     (status.last_reload_successful, status.last_error, status.loaded) = (true, None, wall_now());
     *house.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
 }
 
-/// Logs what is allowed in a configuration and still looks like a mistake.
-pub(super) fn warn(config: &Config) {
-    for warning in config.warnings(wall_now()) {
-        tracing::warn!("{warning}");
-    }
+/// What is allowed in the new configuration and still looks like a mistake, or lets in whoever was kept out by the old one.
+fn warnings(house: &House, old: &Config, new: &Config) -> Vec<String> {
+    let mut warnings = new.warnings(wall_now());
+    let is_last_gone = !old.tokens.is_empty() && new.tokens.is_empty() && house.registry().tokens().is_empty();
+    let opens = controls::open_without_tokens(house).filter(|_| is_last_gone);
+    warnings.extend(opens.map(|opens| format!("{}: no [[token]] is left, and it was the last token: {opens}", new.path.display())));
+    warnings
 }
 
 /// Puts a registry in force whose facts are durable.

@@ -162,7 +162,7 @@ struct Parts {
 fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House {
     let Parts { inbox, environment, lists, blacklist, dispatcher, sandboxes, listen, tls, admin_socket, space, warnings, clock, mistakes } =
         parts;
-    reload::warn(&config);
+    config.warnings(wall_now()).iter().for_each(|warning| tracing::warn!("{warning}"));
     if mistakes.is_none() {
         last_good::remember(&config.server.data_dir, &config);
     }

@@ -350,6 +350,9 @@ pub struct ReloadReport {
     pub dry_run: bool,
     /// Each change, in words.
     pub changes: Vec<String>,
+    /// What is allowed and still looks like a mistake, or lets in whoever was kept out before, in words.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// What was wrong with the file, one `path:line:column: message` each; when any, nothing changed.
     pub errors: Vec<String>,
 }

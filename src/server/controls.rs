@@ -6,13 +6,15 @@
 //! | `GET /v1/config` | what is configured, and where each value comes from | `200` [`ConfigReport`] |
 //! | `GET /v1/tokens` | lists the tokens, the hashes aside | `200` a list of [`TokenSummary`] |
 //! | `POST /v1/tokens` | makes one; the body is a [`NewToken`] | `201` [`TokenIssued`], `409` the name is taken |
-//! | `DELETE /v1/tokens/{name}` | revokes one | `200` [`TokenRevoked`], `409` it stands in the file |
+//! | `DELETE /v1/tokens/{name}` | revokes one; the last of all with `?even_last=true` | `200` [`TokenRevoked`], `409` it stands in the file, or is the last |
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use super::api::{About, Api, Created, Named, Telling, Told};
+use super::api::{About, Api, Asked, Created, Named, Telling, Told};
 use super::hallway::Hallway;
 use super::peer::Peer;
 use super::problem::Problem;
@@ -20,6 +22,15 @@ use crate::model::report::{ConfigReport, NewToken, Sending, TokenIssued, TokenRe
 
 impl Telling for NewToken {
     const EXPECTED: &'static str = "{\"name\":…,\"projects\":[…]}";
+}
+
+/// The query of `DELETE /v1/tokens/{name}`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RevokeQuery {
+    /// Also when it is the last, and without it whoever is on this machine may post.
+    #[serde(default)]
+    even_last: bool,
 }
 
 /// The routes.
@@ -38,9 +49,10 @@ pub(super) fn routes<H: Hallway>() -> Api<H> {
         .delete(
             "/v1/tokens/{name}",
             revoke::<H>,
-            About::new("revokeToken", "Revokes a token that the daemon made.")
-                .or_not_found()
-                .or(StatusCode::CONFLICT, "It stands in the file."),
+            About::new("revokeToken", "Revokes a token that the daemon made.").or_not_found().or(
+                StatusCode::CONFLICT,
+                "It stands in the file, or without it nobody on this machine needs one, and `even_last` does not say that this is meant.",
+            ),
         )
 }
 
@@ -73,6 +85,7 @@ async fn revoke<H: Hallway>(
     State(hallway): State<H>,
     Named(name): Named<String>,
     Extension(peer): Extension<Peer>,
+    Asked(RevokeQuery { even_last }): Asked<RevokeQuery>,
 ) -> Result<Json<TokenRevoked>, Problem> {
-    Ok(Json(hallway.revoke_token(name, peer.to_string()).await?))
+    Ok(Json(hallway.revoke_token(name, even_last, peer.to_string()).await?))
 }

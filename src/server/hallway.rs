@@ -143,8 +143,8 @@ pub trait Hallway: Clone + Send + Sync + 'static {
     fn tokens(&self) -> impl Future<Output = Result<Vec<TokenSummary>, Refusal>> + Send;
     /// Makes a token, which is in the answer and nowhere else.
     fn issue_token(&self, new: NewToken, by: String) -> impl Future<Output = Result<TokenIssued, Refusal>> + Send;
-    /// Revokes a token that the daemon made.
-    fn revoke_token(&self, name: String, by: String) -> impl Future<Output = Result<TokenRevoked, Refusal>> + Send;
+    /// Revokes a token that the daemon made. A conflict for one of the file, and, unless it is to go even so, for the last without which whoever is on this machine may post.
+    fn revoke_token(&self, name: String, even_last: bool, by: String) -> impl Future<Output = Result<TokenRevoked, Refusal>> + Send;
     /// The configuration in force, and where each value comes from.
     fn configuration(&self) -> impl Future<Output = Result<ConfigReport, Refusal>> + Send;
     /// Reads the configuration again. Errors of the file are in the report.

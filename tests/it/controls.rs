@@ -61,9 +61,33 @@ fn a_token_is_good_at_once_over_restarts_and_for_its_projects_until_it_is_revoke
     assert!(output.status.code() == Some(1) && String::from_utf8(output.stderr).unwrap().contains("there is a token platform already"));
     assert!(!house.says(&["token", "revoke", "platform"]).contains("it was the last one"));
     assert_eq!(post(&daemon, "f", Some(&token)), 401);
-    assert!(house.says(&["token", "revoke", "news"]).contains("it was the last one"));
+    assert!(house.says(&["token", "revoke", "news", "--yes"]).contains("it was the last one"));
     assert_eq!(post(&daemon, "g", None), 202);
-    assert_eq!(house.run(&["token", "revoke", "news"]).status.code(), Some(1));
+    assert_eq!(house.run(&["token", "revoke", "news", "--yes"]).status.code(), Some(1));
+}
+
+#[test]
+fn the_last_token_is_revoked_only_when_that_is_meant() {
+    let house = House::new("");
+    let daemon = house.start();
+    for name in ["one", "other"] {
+        house.says(&["token", "new", name, "--project", "*"]);
+    }
+    house.says(&["token", "revoke", "one"]);
+    let words = format!("whoever is on this machine may post events to {} without one", daemon.address);
+    let output = house.run(&["token", "revoke", "other"]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    for part in ["other is the last token", &words, "nobody can be asked here, so nothing was done; --yes goes on"] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    let revoke = |query: &str| exchange_with_socket(&house.path("admin.sock"), "DELETE", &format!("/v1/tokens/other{query}"), "").unwrap();
+    let (status, problem) = revoke("");
+    assert!(status == 409 && problem["detail"].as_str().unwrap().contains(&words), "{problem}");
+    assert_eq!(post(&daemon, "a", None), 401, "it was not revoked");
+    assert_eq!(revoke("?even_last=true"), (200, json!({ "name": "other", "was_last": true })));
+    assert_eq!(post(&daemon, "a", None), 202);
+    assert!(house.log().contains(&words));
 }
 
 #[test]
@@ -80,8 +104,26 @@ fn a_token_for_the_file_is_made_without_a_daemon_and_revoked_in_the_file() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && message.contains("webhooks.toml:8"), "{message}");
     house.configure("");
-    house.says(&["reload"]);
+    let words = format!("whoever is on this machine may post events to {} without one", daemon.address);
+    assert!(house.json(&["reload", "--dry-run"])["warnings"][0].as_str().unwrap().ends_with(&words));
+    assert!(post(&daemon, "c", None) == 401 && !house.log().contains(&words), "nothing was done");
+    let warning = String::from_utf8(house.run(&["reload"]).stderr).unwrap();
+    assert!(warning.starts_with("warning: ") && warning.contains("it was the last token") && warning.contains(&words), "{warning}");
+    assert!(house.log().contains(&words));
     assert_eq!(post(&daemon, "c", None), 202);
+    assert_eq!(house.json(&["reload"])["warnings"], json!([]), "it is told once");
+}
+
+#[test]
+fn a_file_without_tokens_opens_nothing_while_there_is_another_token() {
+    let house = House::new("");
+    let section = house.run(&["token", "new", "platform", "--project", "*", "--toml"]).stdout;
+    house.configure(&String::from_utf8(section).unwrap());
+    let daemon = house.start();
+    house.says(&["token", "new", "other", "--project", "*"]);
+    house.configure("");
+    assert_eq!(house.json(&["reload"])["warnings"], json!([]));
+    assert_eq!(post(&daemon, "a", None), 401);
 }
 
 #[test]

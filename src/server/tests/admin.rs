@@ -219,7 +219,8 @@ async fn webhooks_are_added_changed_and_tried_with_what_the_body_says() {
         ("GET", "/v1/config", "", 200, "config".into()),
         ("GET", "/v1/tokens", "", 200, "tokens".into()),
         ("POST", "/v1/tokens", r#"{"name":"shop","projects":["*"]}"#, 201, format!("token shop * by {me}")),
-        ("DELETE", "/v1/tokens/my%20shop", "", 200, format!("revoke my shop by {me}")),
+        ("DELETE", "/v1/tokens/my%20shop", "", 200, format!("revoke my shop even_last=false by {me}")),
+        ("DELETE", "/v1/tokens/shop?even_last=true", "", 200, format!("revoke shop even_last=true by {me}")),
         ("GET", "/v1/webhooks/crm/definition?with_secret=true", "", 200, "definition crm true".into()),
     ] {
         doors.say_admin(with_body(method, path, body)).await.json(status);
@@ -233,6 +234,7 @@ async fn webhooks_are_added_changed_and_tried_with_what_the_body_says() {
         ("POST", "/v1/webhooks/crm/rotate-secret", r#"{"grace_ms":-1}"#, "expected nothing or"),
         ("POST", "/v1/tokens", r#"{"name":"shop"}"#, "missing field `projects`"),
         ("GET", "/v1/webhooks?limit=many", "", "limit"),
+        ("DELETE", "/v1/tokens/shop?even_last=perhaps", "", "even_last"),
     ] {
         let detail = doors.say_admin(with_body(method, path, body)).await.detail(422);
         assert!(detail.contains(words), "{method} {path}: {detail}");

@@ -303,8 +303,8 @@ impl Hallway for House {
         self.answer(format!("token {} {} by {by}", new.name, new.projects.join(",")), issued)
     }
 
-    async fn revoke_token(&self, name: String, by: String) -> Result<TokenRevoked, Refusal> {
-        self.answer(format!("revoke {name} by {by}"), TokenRevoked { name, was_last: true })
+    async fn revoke_token(&self, name: String, even_last: bool, by: String) -> Result<TokenRevoked, Refusal> {
+        self.answer(format!("revoke {name} even_last={even_last} by {by}"), TokenRevoked { name, was_last: even_last })
     }
 
     async fn configuration(&self) -> Result<ConfigReport, Refusal> {
