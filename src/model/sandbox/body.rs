@@ -44,7 +44,11 @@ impl KeptBody {
     pub fn length(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
-            Self::Base64(text) => BASE64.decode_len(text.len()).unwrap_or(0) - text.bytes().rev().take_while(|b| *b == b'=').count(),
+            Self::Base64(text) => {
+                let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
+                // It may come from a file or a daemon that somebody else wrote, and be no base64.
+                BASE64.decode_len(text.len()).unwrap_or(0).saturating_sub(padding)
+            }
         }
     }
 }
@@ -115,6 +119,7 @@ mod tests {
         assert_eq!(KeptBody::of("aé".as_bytes(), 3), KeptBody::Text("aé".into()));
         assert_eq!(KeptBody::of(&[0xff, 0xfe], 9), KeptBody::Base64("//4=".into()));
         assert_eq!(KeptBody::of(&[0xff, 0xfe], 9).length(), 2);
+        assert_eq!(["=", "====", "//4"].map(|text| KeptBody::Base64(text.into()).length()), [0; 3], "what is no base64 has no length");
         assert_eq!(KeptBody::of(&[b'a', 0xc3], 9), KeptBody::Base64("YcM=".into()), "an unfinished letter that was received so");
     }
 

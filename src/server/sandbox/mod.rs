@@ -206,7 +206,7 @@ impl Sandboxes {
         let (headers, headers_left_out) = kept_headers(&arrived.headers);
         let mut log = sandbox.log();
         let attempt = said.unwrap_or_else(|| log.attempt_of(webhook_id));
-        let number = log.last() + 1;
+        let number = log.last().saturating_add(1);
         let answer = match arrived.is_cut {
             true => SandboxAnswer { status: Some(413), retry_after_s: None },
             false => sandbox.behaviour.answer_to(attempt),
