@@ -21,7 +21,7 @@ mod mutation;
 #[path = "../sim/random.rs"]
 #[expect(dead_code, reason = "not all that the simulator needs is needed here")]
 mod random;
-mod responses;
+mod request;
 mod targets;
 
 use std::fs;
@@ -33,8 +33,6 @@ use mutation::Mutation;
 use random::Rng;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Changed inputs that a target is given.
-const RUNS: u64 = 20_000;
 /// Memory that this process may have to write to, and each that it starts. The daemon's allocator takes half of that at once.
 const MEMORY_MAX: u64 = 2 << 30;
 
@@ -87,7 +85,7 @@ fn fresh_seed() -> u64 {
 
 fn fuzz_target(name: &str) {
     let target = targets::target(name);
-    fuzz(name, target.words, RUNS, target.run);
+    fuzz(name, target.words, target.runs, target.run);
 }
 
 #[test]
@@ -112,4 +110,4 @@ macro_rules! tests {
     };
 }
 
-tests!(event, config, definition, selector, retry_after, names, blacklist_line, fact, row, segment, manifest);
+tests!(event, config, definition, selector, names, blacklist_line, retry_after, response, fact, row, segment, manifest);

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../targets.rs"]
+#[path = "../targets/mod.rs"]
 mod targets;
 
 use std::sync::LazyLock;

@@ -1,0 +1,142 @@
+//! What outside bytes are given to, and what must hold whatever they are. A target panics when it does not hold; it never keeps anything.
+
+mod disk;
+mod receiver;
+mod texts;
+
+use hookwheel::time::UnixMillis;
+
+const NOW: UnixMillis = UnixMillis(1_795_428_000_000);
+
+/// Changed inputs of what is read in no time.
+const MANY: u64 = 20_000;
+/// Of what costs a connection, or files.
+const SOME: u64 = 5_000;
+
+/// A parser, and the words that its input is made of.
+pub(crate) struct Target {
+    /// That of its directory below `corpus`, too.
+    pub(crate) name: &'static str,
+    /// What is put into inputs now and then.
+    pub(crate) words: &'static [&'static str],
+    /// Changed inputs that a short run gives it.
+    pub(crate) runs: u64,
+    /// Takes the bytes.
+    pub(crate) run: fn(&[u8]),
+}
+
+/// Every target that needs no daemon.
+pub(crate) static TARGETS: [Target; 12] = [
+    Target {
+        name: "event",
+        words: &[
+            "\"type\"",
+            "\"project\"",
+            "\"id\"",
+            "\"data\"",
+            "\"timestamp\"",
+            "{}",
+            "null",
+            "\\u0000",
+            "\\ud800",
+            "1e999",
+            "email.contact.list_unsubscribed",
+        ],
+        runs: MANY,
+        run: texts::event,
+    },
+    Target {
+        name: "config",
+        words: &[
+            "[[webhook]]",
+            "[server]",
+            "[delivery]",
+            "[egress]",
+            "retry = ",
+            "\"100s\"",
+            "\"64KiB\"",
+            "\"\"\"",
+            "[{",
+            "}]",
+            "= [",
+            "9223372036854775808",
+            "url = \"http://[::1%25eth0]/\"",
+        ],
+        runs: MANY,
+        run: texts::config,
+    },
+    Target {
+        name: "definition",
+        words: &[
+            "\"headers\"",
+            "\"url\"",
+            "\"events\"",
+            "\\r\\n",
+            "\\u0000",
+            "https://",
+            "@",
+            "[::ffff:127.0.0.1]",
+            "\"secret\"",
+            "whsec_",
+            "\"paused\"",
+            "null",
+        ],
+        runs: MANY,
+        run: texts::definition,
+    },
+    Target { name: "selector", words: &["*", ".", "email.", "email.status.*", "_"], runs: MANY, run: texts::selector },
+    Target {
+        name: "names",
+        words: &["evt_", "dlv_", "whsec_", "xn--", "@", ".", "..", "\u{ff0e}", "1h", "Z", "+14:00", "9999-12-31"],
+        runs: MANY,
+        run: texts::names,
+    },
+    Target {
+        name: "blacklist_line",
+        words: &["\"address\"", "\"since\"", "\"reason\"", "\"operator\"", "\"bounced\"", "\u{feff}", "#", "@"],
+        runs: MANY,
+        run: texts::blacklist_line,
+    },
+    Target {
+        name: "retry_after",
+        words: &["GMT", "Mon, ", "Sunday, ", " 23 Nov 2026 10:01:30 ", "99999999999999999999", "-", "+"],
+        runs: MANY,
+        run: receiver::retry_after,
+    },
+    Target {
+        name: "response",
+        words: &[
+            "HTTP/1.1 ",
+            "HTTP/1.0 200",
+            "100 Continue",
+            "\r\n\r\n",
+            "content-length: ",
+            "transfer-encoding: chunked",
+            "retry-after: ",
+            "location: ",
+            "ffffffffffffffff",
+            "0\r\n\r\n",
+            "-1",
+            "content-encoding: gzip",
+        ],
+        runs: SOME,
+        run: receiver::response,
+    },
+    Target { name: "fact", words: &["\u{fb}\u{ff}\u{ff}", "\0", "\u{1}", "evt_", "success"], runs: MANY, run: disk::fact },
+    Target { name: "row", words: &["\0\0\0\0", "\u{7f}"], runs: MANY, run: disk::row },
+    Target { name: "segment", words: &["\0\0\0\0\0\0\0\0"], runs: MANY, run: disk::segment },
+    Target {
+        name: "manifest",
+        words: &["hookwheel backup, format ", ", crc32c ", "journal/", "../", "\"files\"", "\"size\""],
+        runs: MANY,
+        run: disk::manifest,
+    },
+];
+
+/// The target of that name.
+pub(crate) fn target(name: &str) -> &'static Target {
+    TARGETS.iter().find(|target| target.name == name).unwrap_or_else(|| {
+        let names = TARGETS.iter().map(|target| target.name).collect::<Vec<_>>().join(", ");
+        panic!("there is no target {name:?}; there are: {names}")
+    })
+}
