@@ -110,4 +110,4 @@ macro_rules! tests {
     };
 }
 
-tests!(event, config, definition, selector, names, blacklist_line, retry_after, response, fact, row, segment, manifest);
+tests!(event, config, definition, selector, names, blacklist_line, retry_after, response, fact, row, segment, manifest, sealed);

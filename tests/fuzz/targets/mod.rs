@@ -2,6 +2,7 @@
 
 mod disk;
 mod receiver;
+mod sealed;
 mod texts;
 
 use hookwheel::time::UnixMillis;
@@ -26,7 +27,7 @@ pub(crate) struct Target {
 }
 
 /// Every target that needs no daemon.
-pub(crate) static TARGETS: [Target; 12] = [
+pub(crate) static TARGETS: [Target; 13] = [
     Target {
         name: "event",
         words: &[
@@ -131,6 +132,7 @@ pub(crate) static TARGETS: [Target; 12] = [
         runs: MANY,
         run: disk::manifest,
     },
+    Target { name: "sealed", words: &["sealed:", "=", "AAAA", "\n", "\u{1}", "\u{2}"], runs: MANY, run: sealed::sealed },
 ];
 
 /// The target of that name.
