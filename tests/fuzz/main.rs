@@ -97,7 +97,7 @@ fn a_claim_of_memory_beyond_the_bound_fails() {
 
 /// A test for each target, so that they run side by side.
 macro_rules! tests {
-    ($($name:ident),*) => {
+    ($($name:ident),* $(,)?) => {
         $(#[test]
         fn $name() {
             fuzz_target(stringify!($name));
@@ -110,4 +110,19 @@ macro_rules! tests {
     };
 }
 
-tests!(event, config, definition, selector, names, blacklist_line, retry_after, response, fact, row, segment, manifest, sealed);
+tests!(
+    event,
+    config,
+    definition,
+    selector,
+    names,
+    blacklist_line,
+    retry_after,
+    response,
+    fact,
+    row,
+    segment,
+    manifest,
+    sealed,
+    sandbox_log
+);

@@ -176,7 +176,8 @@ impl Sandboxes {
     }
 
     /// Every sandbox, the oldest first. It blocks.
-    fn list(&self) -> Vec<SandboxSummary> {
+    #[must_use]
+    pub fn list(&self) -> Vec<SandboxSummary> {
         let sandboxes = self.0.sandboxes.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>();
         let mut summaries = sandboxes.iter().map(|sandbox| self.summary(sandbox)).collect::<Vec<_>>();
         summaries.sort_by_key(|summary| summary.created);
@@ -235,8 +236,15 @@ impl Sandboxes {
         found.ok_or_else(|| Refusal::NotFound { detail: "there is no such sandbox; `hookwheel sandbox list` shows them all".into() })
     }
 
-    /// A page of what a sandbox received: behind the number `after`, or else the newest.
-    /// Whatever `held` holds is held until it is read, and given back.
+    /// A page of what a sandbox received: behind the number `after`, or else the newest. It blocks.
+    ///
+    /// # Errors
+    /// There is no such sandbox, or what the disk says.
+    pub fn page(&self, token: &SandboxToken, after: Option<u64>, limit: usize) -> Result<ReceivedPage, Refusal> {
+        self.find(token)?.page(after, limit)
+    }
+
+    /// The same without blocking. Whatever `held` holds is held until it is read, and given back.
     async fn received<H: Send + 'static>(
         &self,
         token: &SandboxToken,
@@ -245,11 +253,7 @@ impl Sandboxes {
         held: H,
     ) -> Result<(ReceivedPage, H), Refusal> {
         let sandbox = self.find(token)?;
-        let read = move || {
-            let log = sandbox.log();
-            log.read(after, limit).map(|requests| (ReceivedPage { requests, last: log.last() }, held))
-        };
-        self.at_the_disk(read).await?.map_err(|error| unavailable(format!("what was received could not be read: {error}")))
+        self.at_the_disk(move || sandbox.page(after, limit).map(|page| (page, held))).await?
     }
 
     /// Waits until a sandbox has received more than `after`, for `wait` at most, or until the doors close.
@@ -321,6 +325,13 @@ impl Sandbox {
         }
         let key = opened.map(|(secret, _)| CheckingKey::parse(&secret)).transpose()?;
         Ok(Self { token, behaviour, key, last: watch::Sender::new(log.last()), log: Mutex::new(log) })
+    }
+
+    fn page(&self, after: Option<u64>, limit: usize) -> Result<ReceivedPage, Refusal> {
+        let log = self.log();
+        let requests = log.read(after, limit);
+        let requests = requests.map_err(|error| unavailable(format!("what was received could not be read: {error}")))?;
+        Ok(ReceivedPage { requests, last: log.last() })
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {

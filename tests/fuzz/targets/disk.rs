@@ -2,14 +2,30 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use hookwheel::model::Sequence;
+use hookwheel::limits::SANDBOX_REQUESTS_KEPT;
+use hookwheel::model::sandbox::{ReceivedPage, SandboxSummary};
+use hookwheel::model::{SandboxToken, Sequence};
+use hookwheel::server::sandbox::Sandboxes;
 use hookwheel::store::backup;
 use hookwheel::store::journal::frame;
 use hookwheel::store::journal::medium::MediumFile;
 use hookwheel::store::journal::segment::{JournalId, Scanned, SegmentHeader, SegmentScan};
 use hookwheel::store::view::keys::{self, BlacklistRow, IdempotencyRow, Meta, QueueRow};
+use tempfile::TempDir;
+
+use super::sealed::KEYS;
+
+/// The token of the sandbox whose file is read.
+const TOKEN: &str = "abcdefghijklmnopqrstuvwxyz234567";
+
+/// A directory in memory, where the system has a place for such: what is made sure of costs no time there.
+fn directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("there is room")
+}
 
 /// A record says one thing, or nothing.
 pub(super) fn fact(bytes: &[u8]) {
@@ -66,7 +82,7 @@ pub(super) fn segment(bytes: &[u8]) {
 
 /// A backup whose manifest somebody else wrote. No file is read that lies outside of it.
 pub(super) fn manifest(bytes: &[u8]) {
-    let directory = tempfile::tempdir().expect("there is room");
+    let directory = directory();
     // With its right checksum as well, so that what is behind that is reached.
     let mended = std::str::from_utf8(bytes).ok().and_then(|text| {
         let json = text.split_once('\n')?.1.strip_suffix('\n')?;
@@ -78,6 +94,45 @@ pub(super) fn manifest(bytes: &[u8]) {
             assert!(checked.segments.iter().all(|(_, path)| path.starts_with(directory.path())), "{:?}", checked.segments);
         }
     }
+}
+
+/// A sandbox's file. Reading mends it, and so it says the same when it is read again.
+pub(super) fn sandbox_log(bytes: &[u8]) {
+    for bytes in [bytes.to_vec(), with_right_checksums(bytes)] {
+        let directory = directory();
+        std::fs::write(directory.path().join(format!("{TOKEN}.log")), bytes).expect("there is room");
+        let first = received(directory.path());
+        assert_eq!(received(directory.path()), first);
+    }
+}
+
+/// The lines with the checksums that they should have, so that what is behind those is reached.
+fn with_right_checksums(bytes: &[u8]) -> Vec<u8> {
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n').map(|line| {
+        let Some((_, json)) = line.split_at_checked(9) else { return line.to_vec() };
+        let checksum = format!("{:08x} ", crc32c::crc32c(json.strip_suffix(b"\n").unwrap_or(json)));
+        [checksum.as_bytes(), json].concat()
+    });
+    lines.collect::<Vec<_>>().concat()
+}
+
+/// What the sandbox in that directory is, and what it received; nothing where its file does not say what it is.
+fn received(directory: &Path) -> Option<(SandboxSummary, ReceivedPage)> {
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8700));
+    let sandboxes = Sandboxes::open(directory, listen, false, &KEYS[..1]).expect("the directory can be read");
+    let summary = sandboxes.list().pop()?;
+    let token = SandboxToken::parse(TOKEN).expect("it is one");
+    let page = sandboxes.page(&token, None, usize::MAX).expect("what was listed can be read");
+    assert!(page.requests.len() <= SANDBOX_REQUESTS_KEPT);
+    assert_eq!((summary.kept, summary.received), (page.requests.len() as u64, page.last));
+    let told = serde_json::to_string(&page).expect("it holds strings and numbers only");
+    assert_eq!(serde_json::from_str::<ReceivedPage>(&told).expect("a command can read it"), page);
+    for request in &page.requests {
+        assert!(request.body.length() <= told.len());
+        // As a browser or a command shows it.
+        drop(request.body.pretty());
+    }
+    Some((summary, page))
 }
 
 /// A file in memory.

@@ -27,7 +27,7 @@ pub(crate) struct Target {
 }
 
 /// Every target that needs no daemon.
-pub(crate) static TARGETS: [Target; 13] = [
+pub(crate) static TARGETS: [Target; 14] = [
     Target {
         name: "event",
         words: &[
@@ -133,6 +133,24 @@ pub(crate) static TARGETS: [Target; 13] = [
         run: disk::manifest,
     },
     Target { name: "sealed", words: &["sealed:", "=", "AAAA", "\n", "\u{1}", "\u{2}"], runs: MANY, run: sealed::sealed },
+    Target {
+        name: "sandbox_log",
+        words: &[
+            "{\"sandbox\":",
+            "{\"request\":",
+            "\"body\":",
+            "\"body_base64\":",
+            "====",
+            "\"secret\":\"",
+            "sealed:",
+            "18446744073709551615",
+            "9999-12-31T23:59:59Z",
+            "[[[[",
+            "\n00000000 ",
+        ],
+        runs: SOME,
+        run: disk::sandbox_log,
+    },
 ];
 
 /// The target of that name.
