@@ -12,7 +12,7 @@ mod listener_tls;
 mod mistakes;
 mod notation;
 mod outside;
-mod pem;
+pub mod pem;
 mod raw;
 mod secret;
 mod settings;

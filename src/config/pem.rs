@@ -11,7 +11,8 @@ use super::outside;
 use crate::limits::PEM_FILE_SIZE_MAX;
 
 /// Why a certificate and a key can't be used, in words, and which of the two files that is about.
-pub(super) enum Unfit {
+#[derive(Debug)]
+pub enum Unfit {
     /// That of the certificates.
     Certificate(String),
     /// That of the key.
@@ -20,31 +21,48 @@ pub(super) enum Unfit {
 
 /// Every certificate of a file, at least one.
 pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let content = outside::content(file, PEM_FILE_SIZE_MAX, "PEM file of certificates")?;
-    let found = CertificateDer::pem_slice_iter(&content).collect::<Result<Vec<_>, _>>();
+    certificates_in(&outside::content(file, PEM_FILE_SIZE_MAX, "PEM file of certificates")?, file)
+}
+
+/// Every certificate in the content of a file, at least one.
+///
+/// # Errors
+/// A sentence that names the file and repeats nothing of its content.
+pub fn certificates_in(content: &[u8], file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = CertificateDer::pem_slice_iter(content).collect::<Result<Vec<_>, _>>();
     let certificates = found.map_err(|error| format!("{} is broken PEM: {}", file.display(), broken(&error)))?;
     if certificates.is_empty() {
-        return Err(format!("{} {}", file.display(), without("certificate", "BEGIN CERTIFICATE", "x509", &content)));
+        return Err(format!("{} {}", file.display(), without("certificate", "BEGIN CERTIFICATE", "x509", content)));
     }
     Ok(certificates)
 }
 
 /// The first private key of a file.
 pub(super) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let content = outside::content(file, PEM_FILE_SIZE_MAX, "PEM file of a private key")?;
+    private_key_in(&outside::content(file, PEM_FILE_SIZE_MAX, "PEM file of a private key")?, file)
+}
+
+/// The first private key in the content of a file.
+///
+/// # Errors
+/// A sentence that names the file and repeats nothing of its content.
+pub fn private_key_in(content: &[u8], file: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let has = |words: &str| content.windows(words.len()).any(|window| window == words.as_bytes());
     if has("BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
         let way = "write it without, as `openssl pkey -in … -out …` does, readable for hookwheel alone";
         return Err(format!("the private key in {} is encrypted with a passphrase, for which nobody can be asked; {way}", file.display()));
     }
-    PrivateKeyDer::from_pem_slice(&content).map_err(|error| match error {
-        pem::Error::NoItemsFound => format!("{} {}", file.display(), without("private key", "BEGIN PRIVATE KEY", "pkey", &content)),
+    PrivateKeyDer::from_pem_slice(content).map_err(|error| match error {
+        pem::Error::NoItemsFound => format!("{} {}", file.display(), without("private key", "BEGIN PRIVATE KEY", "pkey", content)),
         error => format!("{} is broken PEM: {}", file.display(), broken(&error)),
     })
 }
 
 /// A chain with the key of its first certificate. The provider of cryptography is named, not the process default: which one that is depends on what else is linked in.
-pub(super) fn certified(
+///
+/// # Errors
+/// What is wrong with which of the two.
+pub fn certified(
     certificate_file: &Path,
     chain: Vec<CertificateDer<'static>>,
     key_file: &Path,
