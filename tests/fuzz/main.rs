@@ -113,6 +113,7 @@ macro_rules! tests {
 tests!(
     event,
     config,
+    pem,
     definition,
     selector,
     names,

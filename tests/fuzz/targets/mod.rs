@@ -27,7 +27,7 @@ pub(crate) struct Target {
 }
 
 /// Every target that needs no daemon.
-pub(crate) static TARGETS: [Target; 14] = [
+pub(crate) static TARGETS: [Target; 15] = [
     Target {
         name: "event",
         words: &[
@@ -65,6 +65,25 @@ pub(crate) static TARGETS: [Target; 14] = [
         ],
         runs: MANY,
         run: texts::config,
+    },
+    Target {
+        name: "pem",
+        words: &[
+            "-----BEGIN CERTIFICATE-----\n",
+            "-----END CERTIFICATE-----\n",
+            "-----BEGIN PRIVATE KEY-----\n",
+            "-----END PRIVATE KEY-----\n",
+            "-----BEGIN EC PRIVATE KEY-----\n",
+            "-----BEGIN RSA PRIVATE KEY-----\n",
+            "Proc-Type: 4,ENCRYPTED",
+            "-----",
+            "====",
+            "AAAA",
+            "MII",
+            "\r\n",
+        ],
+        runs: MANY,
+        run: texts::pem_file,
     },
     Target {
         name: "definition",

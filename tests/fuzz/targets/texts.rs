@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use hookwheel::config::pem::{self, Unfit};
 use hookwheel::config::{Config, Environment};
 use hookwheel::dispatch::{Job, request};
 use hookwheel::model::blacklist::Entry;
@@ -12,6 +13,7 @@ use hookwheel::model::{
     WebhookId, WebhookNumber, WebhookSpec, submission,
 };
 use hookwheel::time::UnixMillis;
+use rustls::RootCertStore;
 use serde_json::value::RawValue;
 
 use super::NOW;
@@ -54,6 +56,30 @@ pub(super) fn config(bytes: &[u8]) {
             let is_within = |(line, column): (usize, usize)| (1..=lines).contains(&line) && column >= 1;
             assert!(mistakes.list.iter().all(|mistake| mistake.position.is_none_or(is_within)), "{mistakes}");
         }
+    }
+}
+
+/// A file that is named for certificates, for a key, and for both. What is said of it names it, on one line, and repeats no line of it.
+pub(super) fn pem_file(bytes: &[u8]) {
+    let file = Path::new("some.pem");
+    let mut told = Vec::new();
+    let certificates = pem::certificates_in(bytes, file).map_err(|sentence| told.push(sentence)).ok();
+    let key = pem::private_key_in(bytes, file).map_err(|sentence| told.push(sentence)).ok();
+    assert!(certificates.as_ref().is_none_or(|certificates| !certificates.is_empty()));
+    for certificate in certificates.iter().flatten() {
+        // As one of `ca_file`; most are none that can be trusted.
+        let _ = RootCertStore::empty().add(certificate.clone());
+    }
+    if let (Some(chain), Some(key)) = (certificates, key)
+        && let Err(Unfit::Certificate(sentence) | Unfit::Key(sentence)) = pem::certified(file, chain, file, key)
+    {
+        told.push(sentence);
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.lines().filter(|line| line.len() >= 40).collect::<Vec<_>>();
+    for sentence in told {
+        assert!(sentence.contains("some.pem") && !sentence.contains(char::is_control), "{sentence:?}");
+        assert!(!lines.iter().any(|line| sentence.contains(*line)), "{sentence:?}");
     }
 }
 
