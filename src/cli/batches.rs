@@ -8,18 +8,18 @@ use crate::limits::{EMIT_BATCH_BYTES, EMIT_BATCH_EVENTS};
 
 /// Lines that go out in one request.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Batch {
+pub struct Batch {
     /// The lines, each ended by a newline.
-    pub(super) body: Vec<u8>,
+    pub body: Vec<u8>,
     /// The number of each line in its file, from 1.
-    pub(super) lines: Vec<u64>,
+    pub lines: Vec<u64>,
     /// Bytes of the file up to the end of this batch.
-    pub(super) read_bytes: u64,
+    pub read_bytes: u64,
 }
 
 /// Why there is no further batch although the file goes on.
 #[derive(Debug)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
     /// The file can't be read.
     Io(io::Error),
     /// This line is longer than a request may be.
@@ -44,7 +44,7 @@ impl fmt::Display for Unreadable {
 }
 
 /// Cuts lines into batches.
-pub(super) struct Batches<R> {
+pub struct Batches<R> {
     reader: BufReader<R>,
     /// Send what has arrived before waiting for more: the reader is a pipe that somebody may be writing to slowly.
     live: bool,
@@ -59,7 +59,7 @@ pub(super) struct Batches<R> {
 
 impl<R: Read> Batches<R> {
     /// Begins at line `from_line` of `reader`.
-    pub(super) fn new(reader: R, live: bool, from_line: u64) -> Self {
+    pub fn new(reader: R, live: bool, from_line: u64) -> Self {
         Self {
             reader: BufReader::with_capacity(64 * 1024, reader),
             live,
@@ -75,7 +75,7 @@ impl<R: Read> Batches<R> {
     ///
     /// # Errors
     /// When the file can't be read on. What stands before that place came out first.
-    pub(super) fn next(&mut self) -> Result<Option<Batch>, Unreadable> {
+    pub fn next_batch(&mut self) -> Result<Option<Batch>, Unreadable> {
         if let Some(failed) = self.failed.take() {
             return Err(failed);
         }
@@ -130,11 +130,14 @@ impl<R: Read> Batches<R> {
             if self.line_number == 1 && line.starts_with(b"\xef\xbb\xbf") {
                 line.drain(..3);
             }
-            if self.line_number >= self.from_line && !line.trim_ascii().is_empty() {
-                if let Err(error) = std::str::from_utf8(&line) {
-                    return Err(Unreadable::NotText { line: self.line_number, byte: error.valid_up_to() + 1 });
-                }
-                return Ok(Some(line));
+            if self.line_number < self.from_line {
+                continue;
+            }
+            // Blank is what the daemon takes for blank: it counts the lines that are none, and speaks of them by their place.
+            match std::str::from_utf8(&line).map(|text| text.trim().is_empty()) {
+                Ok(true) => {}
+                Ok(false) => return Ok(Some(line)),
+                Err(error) => return Err(Unreadable::NotText { line: self.line_number, byte: error.valid_up_to() + 1 }),
             }
         }
     }
@@ -156,7 +159,7 @@ mod tests {
     use super::*;
 
     fn all(batches: &mut Batches<impl Read>) -> Vec<Batch> {
-        std::iter::from_fn(|| batches.next().unwrap()).collect()
+        std::iter::from_fn(|| batches.next_batch().unwrap()).collect()
     }
 
     #[test]
@@ -169,6 +172,8 @@ mod tests {
         );
         assert_eq!(all(&mut Batches::new(text, false, 5))[0].lines, [5]);
         assert!(all(&mut Batches::new(b"\n\n".as_slice(), false, 1)).is_empty());
+        let text = "{}\n\u{a0}\n \u{3000}\u{b}\n{}\n";
+        assert_eq!(all(&mut Batches::new(text.as_bytes(), false, 1))[0].lines, [1, 4], "blank is more than ASCII knows");
     }
 
     #[test]
@@ -197,8 +202,8 @@ mod tests {
     fn a_line_without_end_is_refused_behind_what_stood_before_it_and_never_held() {
         let text = b"{}\n".chain(io::repeat(b'x'));
         let mut batches = Batches::new(text, false, 1);
-        assert_eq!(batches.next().unwrap().unwrap().lines, [1]);
-        assert!(matches!(batches.next(), Err(Unreadable::TooLong(2))));
+        assert_eq!(batches.next_batch().unwrap().unwrap().lines, [1]);
+        assert!(matches!(batches.next_batch(), Err(Unreadable::TooLong(2))));
         assert!(batches.read_bytes <= EMIT_BATCH_BYTES as u64 + 3);
     }
 

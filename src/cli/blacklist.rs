@@ -226,7 +226,7 @@ fn import(project: &Project, file: &Path, daemon: &Client, output: &mut Output<'
     let nouns = ["address", "addresses"];
     let mut post = Daemon { client: daemon, path: &path, nouns, bar: progress_bar(size), output: &mut *output };
     loop {
-        let batch = match batches.next() {
+        let batch = match batches.next_batch() {
             Ok(Some(batch)) => batch,
             Ok(None) => break,
             Err(bad @ (Unreadable::TooLong(line) | Unreadable::NotText { line, .. })) => {

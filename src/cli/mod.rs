@@ -3,7 +3,7 @@
 
 mod arguments;
 mod asking;
-mod batches;
+pub mod batches;
 mod blacklist;
 mod client;
 mod controls;

@@ -59,7 +59,7 @@ pub(super) fn send_one(post: &mut impl Post, body: &Body) -> Result<PublishedEve
 pub(super) fn send_all(post: &mut impl Post, name: &str, batches: &mut Batches<impl Read>) -> Result<Totals, Failure> {
     let mut totals = Totals::default();
     loop {
-        let batch = match batches.next() {
+        let batch = match batches.next_batch() {
             Ok(Some(batch)) => batch,
             Ok(None) => return Ok(totals),
             Err(bad @ (Unreadable::TooLong(line) | Unreadable::NotText { line, .. })) => {
