@@ -112,6 +112,8 @@ macro_rules! tests {
 
 tests!(
     event,
+    publication,
+    lines,
     config,
     pem,
     definition,

@@ -1,6 +1,7 @@
 //! What outside bytes are given to, and what must hold whatever they are. A target panics when it does not hold; it never keeps anything.
 
 mod disk;
+mod publication;
 mod receiver;
 mod sealed;
 mod texts;
@@ -27,7 +28,7 @@ pub(crate) struct Target {
 }
 
 /// Every target that needs no daemon.
-pub(crate) static TARGETS: [Target; 15] = [
+pub(crate) static TARGETS: [Target; 17] = [
     Target {
         name: "event",
         words: &[
@@ -45,6 +46,18 @@ pub(crate) static TARGETS: [Target; 15] = [
         ],
         runs: MANY,
         run: texts::event,
+    },
+    Target {
+        name: "publication",
+        words: &["[", "]", ",", "\n", "\r\n", "\u{a0}", "{}", "{\"type\":\"sms.status.delivered\",\"project\":\"a.example\",\"data\":{}}"],
+        runs: MANY,
+        run: publication::body,
+    },
+    Target {
+        name: "lines",
+        words: &["\n", "\r\n", "\u{feff}", "\u{a0}", "\u{2028}", "\u{b}", "{}\n", "\n\n\n"],
+        runs: MANY,
+        run: publication::lines,
     },
     Target {
         name: "config",
