@@ -147,10 +147,14 @@ impl Config {
 /// `[server]` of the file at `path`, as far as that can be read despite its mistakes, and the defaults for the rest: where the data lies, and what opens it.
 #[must_use]
 pub fn server_despite_mistakes(path: &Path, environment: &Environment) -> ServerSettings {
-    let bytes = read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let mut report = Report::new(path, &text);
-    let readable = raw::report_syntax(&text, &mut report);
+    server_in(path, &String::from_utf8_lossy(&read(path).unwrap_or_default()), environment)
+}
+
+/// The same of `text` as the content of that file.
+#[must_use]
+pub fn server_in(path: &Path, text: &str, environment: &Environment) -> ServerSettings {
+    let mut report = Report::new(path, text);
+    let readable = raw::report_syntax(text, &mut report);
     let table = raw::table(&readable);
     let config_directory = path.parent().unwrap_or(Path::new(""));
     ServerSettings::read(&mut Section::whole(&table), config_directory, environment, &mut report)

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use hookwheel::config::pem::{self, Unfit};
-use hookwheel::config::{Config, Environment};
+use hookwheel::config::{self, Config, Environment};
 use hookwheel::dispatch::{Job, request};
 use hookwheel::model::blacklist::Entry;
 use hookwheel::model::{
     Address, Catalog, Definition, DeliveryId, EventId, EventTypeName, Moment, Project, Remark, SandboxToken, Secret, Selector, Webhook,
     WebhookId, WebhookNumber, WebhookSpec, submission,
 };
+use hookwheel::store::history::FollowPlace;
 use hookwheel::time::UnixMillis;
 use rustls::RootCertStore;
 use serde_json::value::RawValue;
@@ -38,11 +39,15 @@ pub(super) fn event(bytes: &[u8]) {
     }
 }
 
-/// Every mistake has its place in the text; every webhook that is accepted can be requested, and says the same over the admin socket.
+/// Every mistake has its place in the text; every webhook that is accepted can be requested, and says the same over the admin socket; and what is read despite mistakes is what is there without any.
 pub(super) fn config(bytes: &[u8]) {
+    let (path, environment) = (Path::new("webhooks.toml"), Environment::default());
+    // What `--last-good` makes of it.
+    let server = config::server_in(path, &String::from_utf8_lossy(bytes), &environment);
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    match Config::parse(Path::new("webhooks.toml"), text, &Environment::default()) {
+    match Config::parse(path, text, &environment) {
         Ok(config) => {
+            assert_eq!(config.server, server);
             for spec in &config.webhooks {
                 requestable(spec);
                 let again = config.webhook(&config.definition_of(spec)).expect("what the file may say, the socket may");
@@ -143,6 +148,7 @@ pub(super) fn names(bytes: &[u8]) {
     same(|text| text.parse::<DeliveryId>(), text, ToString::to_string);
     same(Secret::parse, text, |secret| secret.expose_text().to_string());
     same(|text| text.parse::<Moment>(), text, ToString::to_string);
+    same(|text| text.parse::<FollowPlace>(), text, ToString::to_string);
 }
 
 /// An entry that was imported can be exported and imported again.
