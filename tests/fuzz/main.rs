@@ -10,6 +10,9 @@
 //! $ mkdir -p target/fuzz/config
 //! $ FUZZ_TARGET=config cargo fuzz run --fuzz-dir tests/fuzz/guided --sanitizer none parser target/fuzz/config tests/fuzz/corpus/config -- -max_total_time=3600
 //! ```
+//!
+//! There `request` is given to a daemon in the same process, which dials whom it is told to, and so it only runs in a network of its own:
+//! `unshare --map-root-user --net sh -c 'ip link set lo up && FUZZ_TARGET=request cargo fuzz run …'`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where by panicking")]
 
