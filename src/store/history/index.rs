@@ -275,8 +275,12 @@ impl Header {
     /// [`IndexError`]: also when it is not of this segment.
     pub(super) fn read<M: Medium>(medium: &M, segment: &SegmentHeader) -> Result<(Self, M::File), IndexError> {
         let file = medium.open(&file_name(segment.number))?;
+        Ok((Self::of(&file, segment)?, file))
+    }
+
+    fn of(file: &impl MediumFile, segment: &SegmentHeader) -> Result<Self, IndexError> {
         let mut bytes = [0; HEADER_BYTES];
-        if !read_full(&file, &mut bytes, 0)? {
+        if !read_full(file, &mut bytes, 0)? {
             return Err(IndexError::Damaged("it is shorter than its header"));
         }
         let header = Self::parse(&bytes).ok_or(IndexError::Damaged("its header does not fit its checksum"))?;
@@ -287,7 +291,7 @@ impl Header {
         if file.size()? != size {
             return Err(IndexError::Damaged("it has not the size that its header says"));
         }
-        Ok((header, file))
+        Ok(header)
     }
 }
 
@@ -402,10 +406,29 @@ impl<F: MediumFile> Index<F> {
     }
 }
 
-#[cfg(test)]
+/// Reads every row of an index of that segment, and looks up what begins each block, as those would who look for it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_index<F: MediumFile>(file: F, segment: &SegmentHeader) -> Result<(), String> {
+    let opened = Header::of(&file, segment).and_then(|header| Index::open(&header, file));
+    opened.and_then(|index| index.read_through()).map_err(|error| error.to_string())
+}
+
 impl<F: MediumFile> Index<F> {
-    /// Reads the tables that only look-ups use.
-    pub(super) fn read_look_ups(&self) -> Result<(), IndexError> {
+    fn read_through(&self) -> Result<(), IndexError> {
+        for number in 0..self.ends.blocks.len() {
+            if let Some(EndedRow { key, .. }) = self.block::<EndedRow>(&self.ends, number)?.first() {
+                self.find(*key)?;
+                self.ends_of(key.sequence)?;
+            }
+        }
+        for number in 0..self.events.blocks.len() {
+            if let Some(EventRow { sequence, id_hash, .. }) = self.block::<EventRow>(&self.events, number)?.first() {
+                self.event(*sequence)?;
+                self.events_of(*id_hash)?;
+            }
+        }
         (0..self.keys.blocks.len()).try_for_each(|number| self.block::<KeyRow>(&self.keys, number).map(drop))?;
         (0..self.ids.blocks.len()).try_for_each(|number| self.block::<IdRow>(&self.ids, number).map(drop))
     }

@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 pub use self::follow::{FollowPlace, Followed};
 use self::gathered::Gathered;
 pub use self::gathered::KnownEvent;
+pub use self::index::read_index;
 use self::index::{Header, Index, IndexError};
 use self::merge::Trouble;
 use self::reopened::Reopened;

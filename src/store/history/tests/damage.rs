@@ -10,17 +10,7 @@ fn every_byte_of_an_index_is_under_a_checksum() {
     let segment = place.history.0.reader.header_of(1).unwrap().unwrap();
     let name = index::file_name(1);
     let length = place.medium.bytes(&name).len();
-    let read_all = || {
-        let (header, file) = Header::read(&place.medium, &segment)?;
-        let index = Index::open(&header, file)?;
-        for number in 0..index.ends.blocks.len() {
-            index.block::<EndedRow>(&index.ends, number)?;
-        }
-        for number in 0..index.events.blocks.len() {
-            index.block::<row::EventRow>(&index.events, number)?;
-        }
-        index.read_look_ups()
-    };
+    let read_all = || index::read_index(place.medium.open(&name).unwrap(), &segment);
     read_all().unwrap();
     let mut unnoticed = Vec::new();
     for at in 0..length {
