@@ -128,6 +128,7 @@ tests!(
     fact,
     row,
     segment,
+    index,
     manifest,
     sealed,
     sandbox_log

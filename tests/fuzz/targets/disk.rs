@@ -11,6 +11,7 @@ use hookwheel::model::sandbox::{ReceivedPage, SandboxSummary};
 use hookwheel::model::{SandboxToken, Sequence};
 use hookwheel::server::sandbox::Sandboxes;
 use hookwheel::store::backup;
+use hookwheel::store::history::read_index;
 use hookwheel::store::journal::frame;
 use hookwheel::store::journal::medium::MediumFile;
 use hookwheel::store::journal::segment::{JournalId, Scanned, SegmentHeader, SegmentScan};
@@ -19,6 +20,8 @@ use tempfile::TempDir;
 
 use super::sealed::KEYS;
 
+/// The segment that is read, and whose index is.
+const SEGMENT: SegmentHeader = SegmentHeader { number: 1, journal: JournalId(7), first: Sequence(1), salt: 0 };
 /// The token of the sandbox whose file is read.
 const TOKEN: &str = "abcdefghijklmnopqrstuvwxyz234567";
 
@@ -56,12 +59,11 @@ pub(super) fn row(bytes: &[u8]) {
 
 /// Frames behind a good header: a scan ends, and goes through them in order.
 pub(super) fn segment(bytes: &[u8]) {
-    let header = SegmentHeader { number: 1, journal: JournalId(7), first: Sequence(1), salt: 0 };
-    let mut file = header.to_bytes();
+    let mut file = SEGMENT.to_bytes();
     let start = file.len() as u64;
     file.extend_from_slice(bytes);
     let size = file.len() as u64;
-    let mut scan = SegmentScan::new(Arc::new(Bytes(Mutex::new(file))), header, start);
+    let mut scan = SegmentScan::new(Arc::new(Bytes(Mutex::new(file))), SEGMENT, start);
     let (mut at, mut steps, mut seen) = (start, 0, BTreeSet::new());
     while let Some(scanned) = scan.step().expect("memory does not fail") {
         steps += 1;
@@ -78,6 +80,40 @@ pub(super) fn segment(bytes: &[u8]) {
             }
         }
     }
+}
+
+/// The index of a segment's history, which is made again wherever it makes no sense: it claims nothing, and is the same whenever it is read.
+pub(super) fn index(bytes: &[u8]) {
+    for bytes in [Some(bytes.to_vec()), with_fitting_numbers(bytes.to_vec())].into_iter().flatten() {
+        let read = || read_index(Bytes(Mutex::new(bytes.clone())), &SEGMENT);
+        assert_eq!(read(), read());
+    }
+}
+
+/// The same with the length and the checksums that it should have, as far as the numbers of its rows allow for that.
+fn with_fitting_numbers(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    const HEADER: usize = 108;
+    const ENTRY: usize = 88;
+    let number = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?) as usize);
+    let (ends, events) = (number(36)?, number(40)?);
+    let tables: [(usize, usize, usize); 4] = [(ends, 56, 128), (ends, 17, 512), (events, 44, 128), (events, 12, 512)];
+    let mut start = bytes.len().checked_sub(tables.iter().map(|(rows, size, _)| rows * size).sum())?;
+    let summary = start.checked_sub(HEADER)?;
+    let mut entry = start.checked_sub(tables.iter().map(|(rows, _, block)| rows.div_ceil(*block) * ENTRY).sum())?;
+    for (rows, size, block) in tables {
+        for first in (0..rows).step_by(block) {
+            let end = start + block.min(rows - first) * size;
+            let checksum = crc32c::crc32c(bytes.get(start..end)?);
+            bytes.get_mut(entry + 8..entry + 12)?.copy_from_slice(&checksum.to_le_bytes());
+            (entry, start) = (entry + ENTRY, end);
+        }
+    }
+    bytes[44..48].copy_from_slice(&u32::try_from(summary).ok()?.to_le_bytes());
+    let checksum = crc32c::crc32c(&bytes[HEADER..HEADER + summary]);
+    bytes[100..104].copy_from_slice(&checksum.to_le_bytes());
+    let checksum = crc32c::crc32c(&bytes[..104]);
+    bytes[104..108].copy_from_slice(&checksum.to_le_bytes());
+    Some(bytes)
 }
 
 /// A backup whose manifest somebody else wrote. No file is read that lies outside of it.

@@ -28,7 +28,7 @@ pub(crate) struct Target {
 }
 
 /// Every target that needs no daemon.
-pub(crate) static TARGETS: [Target; 17] = [
+pub(crate) static TARGETS: [Target; 18] = [
     Target {
         name: "event",
         words: &[
@@ -164,6 +164,12 @@ pub(crate) static TARGETS: [Target; 17] = [
     Target { name: "fact", words: &["\u{fb}\u{ff}\u{ff}", "\0", "\u{1}", "evt_", "success"], runs: MANY, run: disk::fact },
     Target { name: "row", words: &["\0\0\0\0", "\u{7f}"], runs: MANY, run: disk::row },
     Target { name: "segment", words: &["\0\0\0\0\0\0\0\0"], runs: MANY, run: disk::segment },
+    Target {
+        name: "index",
+        words: &["HKWHIS\0\0", "\u{1}\0\0\0", "\0\0\0\0", "email.status.delivered", "shop.example.com"],
+        runs: MANY,
+        run: disk::index,
+    },
     Target {
         name: "manifest",
         words: &["hookwheel backup, format ", ", crc32c ", "journal/", "../", "\"files\"", "\"size\""],

@@ -15,7 +15,7 @@ const PLACE: &str = "here";
 const WEBHOOK: WebhookNumber = WebhookNumber(7);
 /// What the corpus has sealed with the second key: nobody without it makes another sealed text, or another sealed secret.
 const CORPUS_TEXT: &str = "{\"title\":\"CRM\"}";
-const CORPUS_SECRET: [u8; 32] = [5; 32];
+const CORPUS_SECRET: &[u8] = &[5; 32];
 
 /// The first byte says what the rest is: a text to be sealed, a secret to be sealed, a kept secret, or else a stored text. What is to be sealed begins with how it is changed then.
 pub(super) fn sealed(bytes: &[u8]) {
@@ -92,6 +92,6 @@ fn kept_secret(bytes: &[u8]) {
         assert_eq!(kept.open(), None, "what is not sealed is open");
         return;
     };
-    let expected = kept.open().map_or(&CORPUS_SECRET[..], Secret::expose_bytes);
+    let expected = kept.open().map_or(CORPUS_SECRET, Secret::expose_bytes);
     assert_eq!(secret.expose_bytes(), expected);
 }
