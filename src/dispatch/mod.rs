@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Body as _, Bytes};
 use hyper::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::{Request, Response, Version};
 use hyper_util::client::legacy::Client;
@@ -350,13 +350,14 @@ async fn exchange(
     let status = response.status().as_u16();
     progress.answered(status);
     Ok(match read_body(&mut response, progress).await {
-        Ok(()) => outcome::of_response(status, response.headers(), &spec.success, wall_now()),
+        Ok(true) => outcome::of_response(status, response.headers(), &spec.success, wall_now()),
+        Ok(false) => outcome::of_short_body(status),
         Err(error) => outcome::of_body_error(status, &error),
     })
 }
 
-/// Reads the body to its end or to the bound.
-async fn read_body(response: &mut Response<hyper::body::Incoming>, progress: &Progress) -> Result<(), hyper::Error> {
+/// Reads the body to its end or to the bound, and says whether it came to either.
+async fn read_body(response: &mut Response<hyper::body::Incoming>, progress: &Progress) -> Result<bool, hyper::Error> {
     let headers = response.headers();
     let has_length = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
     let ends_with_connection = response.version() < Version::HTTP_2 && !has_length;
@@ -364,17 +365,18 @@ async fn read_body(response: &mut Response<hyper::body::Incoming>, progress: &Pr
     let mut length = 0;
     while let Some(frame) = body.frame().await {
         let frame = match frame {
-            Err(error) if ends_with_connection && outcome::is_tls_without_farewell(&error) => return Ok(()),
+            Err(error) if ends_with_connection && outcome::is_tls_without_farewell(&error) => return Ok(true),
             frame => frame?,
         };
         let Some(data) = frame.data_ref() else { continue };
         progress.keep(data);
         length += data.len();
         if length > limits::RESPONSE_READ_MAX {
-            break;
+            return Ok(true);
         }
     }
-    Ok(())
+    // Over HTTP/2 a stream that is reset without an error is taken for one that ended (RFC 9113, section 8.1); its length says whether it had.
+    Ok(body.size_hint().lower() == 0)
 }
 
 /// No other attempt is sent over a connection on which one ran out of time: over HTTP/2 the others go on, and it is closed behind the last of them.

@@ -94,6 +94,13 @@ pub fn of_body_error(status: u16, error: &hyper::Error) -> Outcome {
     Outcome { status: Some(status), class, ..base }
 }
 
+/// The outcome of a response whose body ended before its length.
+#[must_use]
+pub fn of_short_body(status: u16) -> Outcome {
+    let sentence = "the receiver ended its answer before it had sent as much as it had promised (content-length)";
+    Outcome { status: Some(status), ..Outcome::new(OutcomeClass::ResponseCutShort, sentence) }
+}
+
 /// Whether TLS ended without its farewell (`close_notify`). Many servers never send it; it matters only where nothing else tells whether the response is whole.
 #[must_use]
 pub fn is_tls_without_farewell(error: &hyper::Error) -> bool {

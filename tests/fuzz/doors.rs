@@ -1,6 +1,6 @@
 //! Requests that no client should make, at both doors of a daemon. It never sends one that would make the daemon write outside of its directory.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,8 @@ const TOKEN: &[u8] = b"abcdefghijklmnopqrstuvwxyz234567";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// What no backup is begun without. It would write where it is told to.
 const BACKUP: [&[u8]; 2] = [b"backup", b"directory"];
+/// So long a request is waited for that may be whole.
+const GRACE: Duration = Duration::from_millis(20);
 /// An answer that takes longer than the daemon's own time-outs is none.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -67,7 +69,7 @@ impl Doors {
         let length = body.len();
         let request =
             format!("POST /v1/sandboxes HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
-        let answer = at_socket(socket, request.as_bytes());
+        let answer = at_socket(socket, request.as_bytes(), PATIENCE);
         let (_, made) = answer.split_once("\r\n\r\n").expect("a sandbox is made");
         let made = serde_json::from_str::<Value>(made).expect("it is told of in JSON");
         let text = |name: &str| made[name].as_str().expect("it has a token and a URL").to_owned();
@@ -82,8 +84,8 @@ impl Doors {
             return;
         }
         let bytes = self.with_token(bytes);
-        assert_deliberate("the listener", &at_listener(self.listener, &bytes));
-        assert_deliberate("the admin socket", &at_socket(&self.socket, &bytes));
+        assert_deliberate("the listener", &at_listener(self.listener, &bytes, GRACE));
+        assert_deliberate("the admin socket", &at_socket(&self.socket, &bytes, GRACE));
     }
 
     /// The input with the token that the sandbox has in truth.
@@ -96,31 +98,39 @@ impl Doors {
     }
 }
 
-fn at_listener(address: SocketAddr, request: &[u8]) -> String {
+fn at_listener(address: SocketAddr, request: &[u8], grace: Duration) -> String {
     let stream = TcpStream::connect(address).expect("the listener takes connections");
-    stream.set_read_timeout(Some(PATIENCE)).expect("it is a time");
-    answered(&stream, request, || stream.shutdown(Shutdown::Write))
+    answered(&stream, request, grace, |wait| stream.set_read_timeout(Some(wait)), || stream.shutdown(Shutdown::Write))
 }
 
-fn at_socket(socket: &Path, request: &[u8]) -> String {
+fn at_socket(socket: &Path, request: &[u8], grace: Duration) -> String {
     let stream = UnixStream::connect(socket).expect("the admin socket takes connections");
-    stream.set_read_timeout(Some(PATIENCE)).expect("it is a time");
-    answered(&stream, request, || stream.shutdown(Shutdown::Write))
+    answered(&stream, request, grace, |wait| stream.set_read_timeout(Some(wait)), || stream.shutdown(Shutdown::Write))
 }
 
-/// Sends everything, says that nothing follows, and gives back whatever is answered.
-fn answered(mut stream: impl Read + Write, request: &[u8], hang_up: impl Fn() -> std::io::Result<()>) -> String {
+/// Sends everything, and gives back whatever is answered. That nothing follows is said after `grace` only: the daemon lets a request go whose client does.
+fn answered(
+    mut stream: impl Read + Write,
+    request: &[u8],
+    grace: Duration,
+    wait_at_most: impl Fn(Duration) -> io::Result<()>,
+    hang_up: impl Fn() -> io::Result<()>,
+) -> String {
     // Whoever is refused early is not heard to the end.
     let _ = stream.write_all(request);
-    let _ = hang_up();
     let mut answer = Vec::new();
-    match stream.read_to_end(&mut answer) {
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
-            panic!("no answer and no end")
-        }
-        _ => {}
+    wait_at_most(grace).expect("it is a time");
+    if stream.read_to_end(&mut answer).is_err_and(|error| is_timeout(&error)) {
+        let _ = hang_up();
+        wait_at_most(PATIENCE).expect("it is a time");
+        let end = stream.read_to_end(&mut answer);
+        assert!(!end.is_err_and(|error| is_timeout(&error)), "no answer and no end");
     }
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 fn assert_deliberate(door: &str, answer: &str) {

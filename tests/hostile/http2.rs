@@ -25,6 +25,8 @@ const LENGTH_100000: &[u8] = b"\x0f\x0d\x06100000";
 const FRAME_SIZE: usize = 16 * 1024;
 /// The window of a connection, and of a stream, unless the other side says otherwise.
 const WINDOW: usize = 65_535;
+/// The same as a frame has it that opens a window again.
+const WINDOW_INCREMENT: [u8; 4] = 65_535_u32.to_be_bytes();
 
 /// What the client sent and the server has to do with.
 enum Heard {
@@ -214,8 +216,9 @@ fn answer(how: Misbehaviour, stream: u32) -> Vec<u8> {
     match how {
         Misbehaviour::GoAwayMidAnswer => [ok(END_HEADERS, &[]), frame(DATA, 0, stream, b"half"), go_away(stream)].concat(),
         Misbehaviour::RefusedStream => reset(7),
-        Misbehaviour::ResetStreamMidRequest => reset(8),
-        Misbehaviour::NoErrorMidRequest => reset(0),
+        // With a window for the next request on the connection, which would else never get so far.
+        Misbehaviour::ResetStreamMidRequest => [reset(8), frame(WINDOW_UPDATE, 0, 0, &WINDOW_INCREMENT)].concat(),
+        Misbehaviour::NoErrorMidRequest => [reset(0), frame(WINDOW_UPDATE, 0, 0, &WINDOW_INCREMENT)].concat(),
         Misbehaviour::ResetStreamAfterHeaders => [ok(END_HEADERS, &[]), reset(2)].concat(),
         Misbehaviour::EmptyDataFlood | Misbehaviour::Http2EndlessBody => ok(END_HEADERS, &[]),
         Misbehaviour::ContinuationFlood => ok(0, &[]),

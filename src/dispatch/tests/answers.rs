@@ -1,6 +1,6 @@
 //! What receivers answer, and what becomes of it.
 
-use super::receivers::{OK, answering, read_request, receiver};
+use super::receivers::{Identity, OK, answering, read_request, receiver, tls_receiver};
 use super::*;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -164,6 +164,30 @@ async fn a_long_body_is_read_to_the_bound_and_then_the_connection_is_dropped() {
     let outcome = dispatcher().attempt(job(&format!("http://{}/", endless.await))).await;
     assert_eq!((outcome.class, outcome.excerpt.len()), (OutcomeClass::Success, limits::RESPONSE_EXCERPT_MAX));
     was_dropped.recv().await.unwrap();
+}
+
+/// A receiver that wants no more of a request may end it without an error once it has answered (RFC 9113, section 8.1); the answer itself is whole or it is not.
+#[tokio::test]
+async fn an_http2_answer_that_ends_without_an_error_before_its_length_is_cut_short() {
+    let identity = Identity::of("localhost");
+    for (length, expected) in [(100, OutcomeClass::ResponseCutShort), (4, OutcomeClass::Success)] {
+        let address = tls_receiver(identity.acceptor(&["h2"]), move |stream, _| async move {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                let answer = hyper::http::Response::builder().header(CONTENT_LENGTH, length).body(()).unwrap();
+                let mut body = respond.send_response(answer, false).unwrap();
+                body.send_data(Bytes::from_static(b"half"), false).unwrap();
+                tokio::spawn(async move {
+                    // What is still to be sent would go with the stream.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    body.send_reset(h2::Reason::NO_ERROR);
+                });
+            }
+        })
+        .await;
+        let outcome = trusting(identity.as_roots()).attempt(job(&format!("https://localhost:{}/", address.port()))).await;
+        assert_eq!((outcome.class, outcome.status), (expected, Some(200)), "{outcome:?}");
+    }
 }
 
 #[tokio::test]
