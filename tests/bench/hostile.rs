@@ -5,7 +5,8 @@
 //! medians of the windows' percentiles are compared. How far that is to be trusted is found by drawing the windows anew, with repetition ([`RESAMPLINGS`] times): nine of ten ratios lie within
 //! the bounds. With `TMPDIR=/dev/shm` there is no disk in it.
 //!
-//! `cargo bench --bench hostile` takes forty minutes; `cargo bench --bench hostile -- ping-flood garbage` has these alone. `ROUNDS=20` and `SECONDS_EACH=20` make it longer.
+//! `cargo bench --bench hostile` takes forty minutes; `cargo bench --bench hostile -- ping-flood garbage` has these alone. `ROUNDS=20` and `SECONDS_EACH=20` make it longer,
+//! `HEALTHY_FOR_EACH=4` gives the hostile one an event for every four of the others.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on says where by panicking")]
@@ -38,9 +39,10 @@ use crate::house::{House, Running};
 const HEALTHY: u64 = 1000;
 /// Events for the healthy ones, one after the other, so far apart.
 const EVERY: Duration = Duration::from_micros(2500);
-/// The hostile one gets one event for so many of the others, 250 times the share of one among a thousand; what fails waits until it is cancelled.
-const HEALTHY_FOR_EACH: u64 = 4;
-/// The same for one that wants large bodies, of which so many would be a load of their own.
+/// The hostile one gets one event for so many of the others, ten times the share of one among a thousand: as long as an attempt takes its whole time, some four are under way. What fails
+/// waits until it is cancelled.
+const HEALTHY_FOR_EACH: u64 = 100;
+/// The least for one that wants large bodies, of which more would be a load of their own.
 const HEALTHY_FOR_EACH_LARGE: u64 = 64;
 /// Windows without any hostile one are as many as one for so many others.
 const BESIDE_FOR_EACH_ALONE: usize = 5;
@@ -58,6 +60,7 @@ type HttpClient = Client<HttpConnector, Full<Bytes>>;
 struct Bench {
     clock: Stopwatch,
     seconds: u64,
+    healthy_for_each: u64,
     daemon: SocketAddr,
     client: HttpClient,
     received: AtomicU64,
@@ -98,9 +101,9 @@ impl Bench {
         self.latencies_us.lock().unwrap().clear();
         let is_large = Misbehaviour::ALL.iter().any(|how| how.wants_large_body() && beside.is_some_and(|id| id == how.name()));
         let (for_each, text) = if is_large {
-            (HEALTHY_FOR_EACH_LARGE, format!("\"text\":\"{}\"", "x".repeat(LARGE_BODY)))
+            (self.healthy_for_each.max(HEALTHY_FOR_EACH_LARGE), format!("\"text\":\"{}\"", "x".repeat(LARGE_BODY)))
         } else {
-            (HEALTHY_FOR_EACH, String::new())
+            (self.healthy_for_each, String::new())
         };
         let before = daemon.processor_ms();
         let count = self.seconds * 1_000_000 / u64::try_from(EVERY.as_micros()).unwrap();
@@ -216,6 +219,7 @@ fn main() {
     let bench = Arc::new(Bench {
         clock: Stopwatch::start(),
         seconds: size("SECONDS_EACH", 6),
+        healthy_for_each: size("HEALTHY_FOR_EACH", HEALTHY_FOR_EACH),
         daemon: house.address,
         client: runtime.block_on(async { Client::builder(TokioExecutor::new()).build(connector) }),
         received: AtomicU64::new(0),
@@ -243,7 +247,10 @@ fn main() {
         bench.window(&daemon, None).await;
         rounds(&bench, &house, &daemon, &ids, size("ROUNDS", 5)).await
     });
-    println!("windows of {} s, {HEALTHY} healthy endpoints, an event for one of them every {EVERY:?}\n", bench.seconds);
+    println!(
+        "windows of {} s, {HEALTHY} healthy endpoints, an event for one of them every {EVERY:?}, one in {} times for the other\n",
+        bench.seconds, bench.healthy_for_each
+    );
     println!("| beside | p99 ratio | nine of ten | p99 | p50 | processor |");
     println!("| --- | --- | --- | --- | --- | --- |");
     report("none", &alone, &alone);

@@ -98,6 +98,14 @@ fn a_claim_of_memory_beyond_the_bound_fails() {
     assert!(claimed.is_err(), "{MEMORY_MAX} bytes were to be had");
 }
 
+#[test]
+fn seeds_of_what_has_checksums_are_read_as_what_they_are() {
+    let logs = corpus("sandbox_log").iter().map(|bytes| targets::disk::requests_in_sandbox_log(bytes)).collect::<Vec<_>>();
+    assert!(logs.contains(&3), "{logs:?}");
+    let indexes = corpus("index").iter().filter(|bytes| targets::disk::is_index(bytes)).count();
+    assert!(indexes >= 3, "{indexes} indexes");
+}
+
 /// A test for each target, so that they run side by side.
 macro_rules! tests {
     ($($name:ident),* $(,)?) => {

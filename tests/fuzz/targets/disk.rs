@@ -90,6 +90,11 @@ pub(super) fn index(bytes: &[u8]) {
     }
 }
 
+/// Whether rows are found in it, as in the seeds that are to be changed.
+pub(crate) fn is_index(bytes: &[u8]) -> bool {
+    read_index(Bytes(Mutex::new(bytes.to_vec())), &SEGMENT).is_ok()
+}
+
 /// The same with the length and the checksums that it should have, as far as the numbers of its rows allow for that.
 fn with_fitting_numbers(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     const HEADER: usize = 108;
@@ -140,6 +145,13 @@ pub(super) fn sandbox_log(bytes: &[u8]) {
         let first = received(directory.path());
         assert_eq!(received(directory.path()), first);
     }
+}
+
+/// How many requests are found in a sandbox's file.
+pub(crate) fn requests_in_sandbox_log(bytes: &[u8]) -> usize {
+    let directory = directory();
+    std::fs::write(directory.path().join(format!("{TOKEN}.log")), bytes).expect("there is room");
+    received(directory.path()).map_or(0, |(_, page)| page.requests.len())
 }
 
 /// The lines with the checksums that they should have, so that what is behind those is reached.

@@ -1,6 +1,6 @@
 //! What outside bytes are given to, and what must hold whatever they are. A target panics when it does not hold; it never keeps anything.
 
-mod disk;
+pub(crate) mod disk;
 mod publication;
 mod receiver;
 mod sealed;
