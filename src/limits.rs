@@ -15,6 +15,8 @@ pub const REQUEST_EVENTS_MAX: usize = 10_000;
 pub const INLINE_PARSE_MAX: usize = 64 * 1024;
 /// Bytes of request bodies that are in memory at once, of all doors. While they are put together and read they take up to three times as much.
 pub const REQUEST_BODIES_MAX: usize = 256 * 1024 * 1024;
+/// Whoever sends bodies may hold so many times what is left free of that: one alone three quarters of it.
+pub const REQUEST_BODIES_PER_FREE: usize = 3;
 /// Bytes of that for which a body asks at once, while it arrives.
 pub const REQUEST_BODY_STEP: usize = 64 * 1024;
 /// Characters of a client's text that a message repeats.
@@ -107,7 +109,7 @@ pub const DELIVERIES_PER_PUBLICATION_MAX: usize = 1_000_000;
 pub const OUTCOME_CREDITS: usize = 16_384;
 /// Operator commands that may be inside the engine at once.
 pub const OPERATOR_PERMITS: usize = 64;
-/// Questions for the figures of `/metrics` that may be inside the engine at once: whoever may ask for them keeps no operator waiting.
+/// Questions for the figures of `/metrics` that may be inside the engine at once: they are asked one behind the other, and never in the place of an operator's.
 pub const FIGURES_PERMITS: usize = 1;
 /// An answer to `/metrics` is given so long to everybody who asks for it.
 pub const METRICS_KEPT_MS: u64 = 1000;
@@ -252,15 +254,15 @@ pub const RESPONSE_READ_MAX: usize = 64 * 1024;
 pub const RESPONSE_EXCERPT_MAX: usize = 1024;
 /// Bytes of a response's headers.
 pub const RESPONSE_HEADERS_MAX: usize = 64 * 1024;
-/// Bytes that a connection may send at full speed beyond those that its answers account for; then it is read slowly.
+/// Bytes that a connection may send at full speed beyond those that what requests received, and their answers, account for; then it is read slowly.
 pub const UNASKED_READ_MAX: usize = 256 * 1024;
-/// Bytes that one answer accounts for.
+/// Bytes that one answer accounts for beyond what was received of its body: its headers, and the window of a body of which no more is wanted.
 pub const ANSWER_READ_MAX: usize = RESPONSE_HEADERS_MAX + RESPONSE_READ_MAX;
 /// Bytes that are read of a slow connection between two rests: with frames of nine bytes, which are the smallest, some 450, for which HTTP/2 takes some 0.1 ms.
 pub const SLOW_READ_STEP: usize = 4 * 1024;
 /// Bytes that a connection is read without letting others have their turn: it takes longer to go through them than to read them.
 pub const READ_TURN: usize = 2 * 1024;
-/// A connection that is read slowly rests so long: it has some 340 KiB a second, enough for many answers at once that are as long as they are read.
+/// A connection that is read slowly rests so long: it has some 340 KiB a second.
 pub const SLOW_READ_REST_MS: u64 = 12;
 /// Idle connections kept for one endpoint: more than a lane has in flight by default, for what a busy lane can't keep between two attempts it opens anew, TLS and all.
 pub const IDLE_PER_HOST: usize = 16;

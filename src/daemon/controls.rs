@@ -114,8 +114,7 @@ pub(super) async fn revoke_token(house: &House, name: String, even_last: bool, b
     }
     let opens = open_without_tokens(house).filter(|_| known.len() == 1);
     if let Some(opens) = opens.as_ref().filter(|_| !even_last) {
-        let detail =
-            format!("{name} is the last token: once it is revoked, {opens}. Make another one first, unless that is meant (even_last=true)");
+        let detail = format!("{name} is the last token: once it is revoked, {opens}. Make another one first, unless that is meant");
         return Err(Refusal::Conflict { detail });
     }
     apply(house, Vec::new(), vec![Setting::Token { name: name.clone(), token: None }]).await?;

@@ -32,7 +32,7 @@ use crate::engine::{Effect, Engine, Input};
 use crate::limits;
 use crate::model::report::ConfigurationStatus;
 use crate::model::{Notice, PauseReason, WebhookNumber};
-use crate::server::events::BodyBudget;
+use crate::server::events::budget::BodyBudget;
 use crate::server::sandbox::{self, Sandboxes};
 use crate::server::tls::Tls;
 use crate::server::{self, doors, metrics::Metrics};

@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as _, Bytes};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::{Request, Response, Version};
 use hyper_util::client::legacy::Client;
@@ -349,18 +349,26 @@ async fn exchange(
     }
     let status = response.status().as_u16();
     progress.answered(status);
-    Ok(match read_body(&mut response, progress).await {
+    let unasked = response.extensions().get::<ConnectionFacts>().map(|facts| Arc::clone(&facts.unasked));
+    let received = |data: &[u8]| {
+        progress.keep(data);
+        if let Some(unasked) = &unasked {
+            unasked.received(data.len());
+        }
+    };
+    Ok(match read_body(&mut response, received).await {
         Ok(true) => outcome::of_response(status, response.headers(), &spec.success, wall_now()),
-        Ok(false) => outcome::of_short_body(status),
+        Ok(false) => outcome::of_abandoned_body(status),
         Err(error) => outcome::of_body_error(status, &error),
     })
 }
 
 /// Reads the body to its end or to the bound, and says whether it came to either.
-async fn read_body(response: &mut Response<hyper::body::Incoming>, progress: &Progress) -> Result<bool, hyper::Error> {
+async fn read_body(response: &mut Response<Incoming>, received: impl Fn(&[u8])) -> Result<bool, hyper::Error> {
     let headers = response.headers();
     let has_length = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
-    let ends_with_connection = response.version() < Version::HTTP_2 && !has_length;
+    let is_http1 = response.version() < Version::HTTP_2;
+    let ends_with_connection = is_http1 && !has_length;
     let body = response.body_mut();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
@@ -369,14 +377,14 @@ async fn read_body(response: &mut Response<hyper::body::Incoming>, progress: &Pr
             frame => frame?,
         };
         let Some(data) = frame.data_ref() else { continue };
-        progress.keep(data);
+        received(data);
         length += data.len();
         if length > limits::RESPONSE_READ_MAX {
             return Ok(true);
         }
     }
-    // Over HTTP/2 a stream that is reset without an error is taken for one that ended (RFC 9113, section 8.1); its length says whether it had.
-    Ok(body.size_hint().lower() == 0)
+    // hyper takes an HTTP/2 stream that is reset without an error for one that ended. That is for receivers that want no more of a request (RFC 9113, section 8.1), and their answer is whole.
+    Ok(is_http1 || body.is_end_stream() || body.size_hint().exact() == Some(0))
 }
 
 /// No other attempt is sent over a connection on which one ran out of time: over HTTP/2 the others go on, and it is closed behind the last of them.

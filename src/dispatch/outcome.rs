@@ -94,10 +94,10 @@ pub fn of_body_error(status: u16, error: &hyper::Error) -> Outcome {
     Outcome { status: Some(status), class, ..base }
 }
 
-/// The outcome of a response whose body ended before its length.
+/// The outcome of a response over HTTP/2 whose stream was reset without an error before it was whole.
 #[must_use]
-pub fn of_short_body(status: u16) -> Outcome {
-    let sentence = "the receiver ended its answer before it had sent as much as it had promised (content-length)";
+pub fn of_abandoned_body(status: u16) -> Outcome {
+    let sentence = "the receiver ended the stream in the middle of its answer, although without an error";
     Outcome { status: Some(status), ..Outcome::new(OutcomeClass::ResponseCutShort, sentence) }
 }
 

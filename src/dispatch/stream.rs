@@ -36,7 +36,7 @@ pub struct Socket {
     rest: Option<Pin<Box<Sleep>>>,
 }
 
-/// Bytes that came over a connection and that no answer accounts for, and when it last had an answer.
+/// Bytes that came over a connection and that neither what requests received nor an answer accounts for, and when it last had an answer.
 #[derive(Debug)]
 pub struct Unasked {
     bytes: AtomicUsize,
@@ -51,12 +51,16 @@ impl Default for Unasked {
 }
 
 impl Unasked {
-    /// Notes that an answer was read.
-    pub(super) fn answered(&self) {
-        let paid = |bytes: usize| bytes.saturating_sub(limits::ANSWER_READ_MAX);
-        self.answered_ms.store(self.since_opened.elapsed_ms(), Ordering::Relaxed);
+    /// Notes that a request received so much of a body: many may be under way that are long in coming.
+    pub(super) fn received(&self, length: usize) {
         // It never fails: there is always a new value.
-        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| Some(paid(bytes)));
+        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| Some(bytes.saturating_sub(length)));
+    }
+
+    /// Notes that an answer was read: its headers, and what had been sent ahead of a body that was not read to its end.
+    pub(super) fn answered(&self) {
+        self.answered_ms.store(self.since_opened.elapsed_ms(), Ordering::Relaxed);
+        self.received(limits::ANSWER_READ_MAX);
     }
 
     /// Milliseconds since its last answer.
@@ -298,6 +302,12 @@ mod tests {
         }
         socket.read_exact(&mut step).await.unwrap();
         assert!(socket.rest.is_none(), "answers account for it");
+        let mut body = vec![0; 2 * limits::UNASKED_READ_MAX];
+        for piece in body.chunks_mut(limits::SLOW_READ_STEP) {
+            socket.read_exact(piece).await.unwrap();
+            assert!(socket.rest.is_none(), "so does what requests receive");
+            socket.unasked.received(piece.len());
+        }
     }
 
     /// What one poll of a task takes of a connection that always has more.

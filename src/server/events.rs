@@ -1,9 +1,9 @@
 //! `POST /v1/events`: a bounded body becomes checked events, all or none. It never keeps anything of a request that it refuses.
 
 pub mod batch;
+pub mod budget;
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,11 +16,11 @@ use hyper::body::Body as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use ulid::Ulid;
 
 use self::batch::{Form, Shape, parse, problem_of};
+use self::budget::{BodyBudget, Share};
 use super::api::{About, Api, Input, Output, Sketch};
 use super::hallway::{Hallway, Publication};
 use super::problem::{ItemProblem, Problem};
@@ -38,45 +38,6 @@ pub struct EventsDoor<H> {
     pub hallway: H,
     /// What it may hold of bodies.
     pub budget: BodyBudget,
-}
-
-/// Bodies that may be in memory at once, whatever door they come through. Clones share it.
-#[derive(Clone)]
-pub struct BodyBudget(Arc<Semaphore>);
-
-impl Default for BodyBudget {
-    /// [`limits::REQUEST_BODIES_MAX`] bytes.
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(limits::REQUEST_BODIES_MAX / limits::REQUEST_BODY_STEP)))
-    }
-}
-
-/// A body's share of the budget: as much as has arrived of it, so that one that only says it is large keeps nobody out.
-struct Share<'a> {
-    budget: &'a BodyBudget,
-    taken: OwnedSemaphorePermit,
-}
-
-impl<'a> Share<'a> {
-    fn of(budget: &'a BodyBudget) -> Result<Self, Problem> {
-        Ok(Self { budget, taken: budget.steps(1)? })
-    }
-
-    /// Sees to it that the share is enough for a body of so many bytes.
-    fn grow_to(&mut self, bytes: usize) -> Result<(), Problem> {
-        let missing = bytes.div_ceil(limits::REQUEST_BODY_STEP).saturating_sub(self.taken.num_permits());
-        if missing > 0 {
-            self.taken.merge(self.budget.steps(missing)?);
-        }
-        Ok(())
-    }
-}
-
-impl BodyBudget {
-    fn steps(&self, count: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let count = u32::try_from(count).expect("limits::REQUEST_SIZE_MAX is far below 2^32");
-        Arc::clone(&self.0).try_acquire_many_owned(count).map_err(|_| Problem::busy("too many requests are being read at once", 1))
-    }
 }
 
 /// What has arrived of a body, in pieces of [`limits::REQUEST_BODY_STEP`] bytes: one buffer that grows is copied again and again, and for a while each body would be in memory twice or three times.
@@ -223,12 +184,12 @@ async fn receive<H: Hallway>(
     let settings = state.hallway.settings();
     let leave = tokens::judge(door, &settings.tokens, uri, headers)?;
     let form = form_of(headers)?;
-    let (text, budget) = read(&state.budget, body).await?;
-    let (parsed, _budget) = if text.len() <= limits::INLINE_PARSE_MAX {
-        (parse(&text, form, &settings, &leave), budget)
+    let (text, share) = read(state.budget.share(&leave)?, body).await?;
+    let (parsed, _share) = if text.len() <= limits::INLINE_PARSE_MAX {
+        (parse(&text, form, &settings, &leave), share)
     } else {
-        // Other connections must not wait for ten thousand events. The budget goes along, so it bounds these threads too when clients go away.
-        let work = move || (parse(&text, form, &settings, &leave), budget);
+        // Other connections must not wait for ten thousand events. The share goes along, so it bounds these threads too when clients go away.
+        let work = move || (parse(&text, form, &settings, &leave), share);
         let defect = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of hookwheel: reading the events failed");
         tokio::task::spawn_blocking(work).await.map_err(defect)?
     };
@@ -292,8 +253,8 @@ fn form_of(headers: &HeaderMap) -> Result<Form, Problem> {
     }
 }
 
-/// Reads a body as far as it may go, and its share of the budget with it.
-async fn read(budget: &BodyBudget, body: &mut Body) -> Result<(String, OwnedSemaphorePermit), Problem> {
+/// Reads a body as far as it may go, and lets its share of the budget grow with it.
+async fn read(mut share: Share, body: &mut Body) -> Result<(String, Share), Problem> {
     let too_large = || {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -303,7 +264,6 @@ async fn read(budget: &BodyBudget, body: &mut Body) -> Result<(String, OwnedSema
     if body.size_hint().exact().is_some_and(|declared| declared > limits::REQUEST_SIZE_MAX as u64) {
         return Err(too_large());
     }
-    let mut share = Share::of(budget)?;
     let whole = async {
         let mut gathered = Gathered::default();
         while let Some(frame) = body.frame().await {
@@ -328,7 +288,7 @@ async fn read(budget: &BodyBudget, body: &mut Body) -> Result<(String, OwnedSema
         let at = error.utf8_error().valid_up_to();
         Problem::new(StatusCode::BAD_REQUEST, format!("the body is not UTF-8: byte {at} does not belong there"))
     })?;
-    Ok((text, share.taken))
+    Ok((text, share))
 }
 
 /// `evt_` + a ULID of the wall clock and 80 random bits.

@@ -48,7 +48,7 @@ impl LatestMetrics {
         Self { metrics, kept: Arc::default() }
     }
 
-    /// The metrics, made anew where they are older than [`limits::METRICS_KEPT_MS`]: nobody looks at them more often, and however many ask, the engine is asked once in that time. Whoever comes
+    /// The metrics, made anew where they are older than [`limits::METRICS_KEPT_MS`]: nobody looks at them more often, and however many ask, the house is asked once in that time. Whoever comes
     /// while they are made waits for them. They are made to the end also when whoever asked goes away, or clients that come and go would have them begun again and again.
     async fn texts<H: Hallway>(&self, hallway: &H) -> Result<Texts, Refusal> {
         let mut kept = Arc::clone(&self.kept).lock_owned().await;

@@ -27,7 +27,8 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::{Extension, Router};
 
 use self::api::{About, Api};
-use self::events::{BodyBudget, EventsDoor};
+use self::events::EventsDoor;
+use self::events::budget::BodyBudget;
 use self::exposition::{LatestMetrics, render_metrics};
 use self::hallway::Hallway;
 use self::metrics::Metrics;

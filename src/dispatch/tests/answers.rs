@@ -166,27 +166,81 @@ async fn a_long_body_is_read_to_the_bound_and_then_the_connection_is_dropped() {
     was_dropped.recv().await.unwrap();
 }
 
-/// A receiver that wants no more of a request may end it without an error once it has answered (RFC 9113, section 8.1); the answer itself is whole or it is not.
-#[tokio::test]
-async fn an_http2_answer_that_ends_without_an_error_before_its_length_is_cut_short() {
-    let identity = Identity::of("localhost");
-    for (length, expected) in [(100, OutcomeClass::ResponseCutShort), (4, OutcomeClass::Success)] {
-        let address = tls_receiver(identity.acceptor(&["h2"]), move |stream, _| async move {
-            let mut connection = h2::server::handshake(stream).await.unwrap();
-            while let Some(Ok((_, mut respond))) = connection.accept().await {
-                let answer = hyper::http::Response::builder().header(CONTENT_LENGTH, length).body(()).unwrap();
-                let mut body = respond.send_response(answer, false).unwrap();
-                body.send_data(Bytes::from_static(b"half"), false).unwrap();
-                tokio::spawn(async move {
-                    // What is still to be sent would go with the stream.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    body.send_reset(h2::Reason::NO_ERROR);
-                });
+/// Answers each request over HTTP/2 with this status and length, and with a half that ends the stream or has it reset without an error. It takes no body of a request: what is reset is still open.
+async fn abandoning(identity: &Identity, status: u16, length: Option<u64>, body: &'static [u8], ends: bool) -> SocketAddr {
+    tls_receiver(identity.acceptor(&["h2"]), move |stream, _| async move {
+        let mut connection = h2::server::Builder::new().initial_window_size(0).handshake::<_, Bytes>(stream).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let answer = hyper::http::Response::builder().status(status);
+            let answer = length.into_iter().fold(answer, |answer, length| answer.header(CONTENT_LENGTH, length)).body(()).unwrap();
+            let mut stream = respond.send_response(answer, ends && body.is_empty()).unwrap();
+            if !body.is_empty() {
+                stream.send_data(Bytes::from_static(body), ends).unwrap();
             }
-        })
-        .await;
+            tokio::spawn(async move {
+                // What is still to be sent would go with the stream.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                stream.send_reset(h2::Reason::NO_ERROR);
+            });
+        }
+    })
+    .await
+}
+
+/// A receiver that wants no more of a request may reset it without an error once it has answered (RFC 9113, section 8.1); the answer itself is whole or it is not.
+#[tokio::test]
+async fn an_http2_answer_is_whole_when_its_end_or_its_length_says_so() {
+    use OutcomeClass::{Redirect, ResponseCutShort, Status, Success};
+    let identity = Identity::of("localhost");
+    let cases = [
+        (200, Some(100), b"half".as_slice(), false, ResponseCutShort),
+        (200, None, b"half", false, ResponseCutShort),
+        (200, Some(4), b"half", false, Success),
+        (200, None, b"half", true, Success),
+        // The length of what is not sent (RFC 9110, section 8.6).
+        (304, Some(100), b"", true, Redirect),
+        (204, Some(100), b"", true, Status),
+    ];
+    for (status, length, body, ends, expected) in cases {
+        let address = abandoning(&identity, status, length, body, ends).await;
         let outcome = trusting(identity.as_roots()).attempt(job(&format!("https://localhost:{}/", address.port()))).await;
-        assert_eq!((outcome.class, outcome.status), (expected, Some(200)), "{outcome:?}");
+        assert_eq!((outcome.class, outcome.status), (expected, Some(status)), "{length:?} {ends}: {outcome:?}");
+    }
+}
+
+/// All of them are under way until the last pieces come: none has been answered when most of the bytes have been read.
+#[tokio::test]
+async fn many_long_answers_side_by_side_on_one_connection_are_no_flood() {
+    const ANSWERS: usize = 100;
+    let identity = Identity::of("localhost");
+    let address = tls_receiver(identity.acceptor(&["h2"]), |stream, _| async move {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let mut waiting = Vec::new();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            // The first finds out that there is a connection to be shared.
+            let is_first = waiting.is_empty();
+            waiting.push(respond.send_response(hyper::http::Response::new(()), is_first).unwrap());
+            if waiting.len() > ANSWERS {
+                for number in 1..=60 {
+                    for body in &mut waiting[1..] {
+                        body.send_data(Bytes::from_static(&[b'x'; 1024]), number == 60).unwrap();
+                    }
+                }
+            }
+        }
+    })
+    .await;
+    let url = format!("https://localhost:{}/", address.port());
+    let dispatcher = trusting(identity.as_roots());
+    assert_eq!(dispatcher.attempt(job(&url)).await.class, OutcomeClass::Success);
+    let attempts = (0..ANSWERS).map(|_| {
+        let (dispatcher, job) = (dispatcher.clone(), job_with(&url, |spec| spec.timeout_ms = 10_000));
+        tokio::spawn(async move { dispatcher.attempt(job).await })
+    });
+    for attempt in attempts.collect::<Vec<_>>() {
+        let outcome = attempt.await.unwrap();
+        assert_eq!(outcome.class, OutcomeClass::Success, "{outcome:?}");
+        assert!(outcome.phases.connect_us.is_none(), "over a connection of its own: {outcome:?}");
     }
 }
 

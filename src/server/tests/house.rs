@@ -21,7 +21,7 @@ use crate::model::{
     Remark, Token, WebhookId,
 };
 use crate::server::api::Api;
-use crate::server::events::BodyBudget;
+use crate::server::events::budget::BodyBudget;
 use crate::server::hallway::{DoorSettings, Hallway, Publication, Refusal};
 use crate::server::metrics::Metrics;
 use crate::server::operations::Operations;

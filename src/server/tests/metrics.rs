@@ -11,7 +11,7 @@ use tower::ServiceExt;
 use super::house::{Doors, House};
 use super::talking::bare;
 use crate::limits;
-use crate::server::events::BodyBudget;
+use crate::server::events::budget::BodyBudget;
 use crate::server::hallway::Refusal;
 use crate::server::listener_router;
 use crate::server::metrics::Metrics;
