@@ -349,12 +349,11 @@ async fn exchange(
     }
     let status = response.status().as_u16();
     progress.answered(status);
-    let unasked = response.extensions().get::<ConnectionFacts>().map(|facts| Arc::clone(&facts.unasked));
+    let unasked = response.extensions().get::<ConnectionFacts>().map(|facts| Arc::clone(&facts.unasked)).unwrap_or_default();
+    unasked.received_headers();
     let received = |data: &[u8]| {
         progress.keep(data);
-        if let Some(unasked) = &unasked {
-            unasked.received(data.len());
-        }
+        unasked.received(data.len());
     };
     Ok(match read_body(&mut response, received).await {
         Ok(true) => outcome::of_response(status, response.headers(), &spec.success, wall_now()),

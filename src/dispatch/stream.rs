@@ -36,7 +36,7 @@ pub struct Socket {
     rest: Option<Pin<Box<Sleep>>>,
 }
 
-/// Bytes that came over a connection and that neither what requests received nor an answer accounts for, and when it last had an answer.
+/// Bytes that came over a connection and that no answer accounts for, and when it last had one. Many answers may come side by side, so each accounts for what has come of it.
 #[derive(Debug)]
 pub struct Unasked {
     bytes: AtomicUsize,
@@ -51,16 +51,25 @@ impl Default for Unasked {
 }
 
 impl Unasked {
-    /// Notes that a request received so much of a body: many may be under way that are long in coming.
-    pub(super) fn received(&self, length: usize) {
-        // It never fails: there is always a new value.
-        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| Some(bytes.saturating_sub(length)));
+    /// Notes that the headers of an answer came.
+    pub(super) fn received_headers(&self) {
+        self.account_for(limits::RESPONSE_HEADERS_MAX);
     }
 
-    /// Notes that an answer was read: its headers, and what had been sent ahead of a body that was not read to its end.
+    /// Notes that so much of its body came; the frames around it, and the records of TLS, may be as much again.
+    pub(super) fn received(&self, length: usize) {
+        self.account_for(2 * length);
+    }
+
+    /// Notes that the answer was read; as much as it may hold may have been sent ahead of where that ended.
     pub(super) fn answered(&self) {
         self.answered_ms.store(self.since_opened.elapsed_ms(), Ordering::Relaxed);
-        self.received(limits::ANSWER_READ_MAX);
+        self.account_for(limits::RESPONSE_READ_MAX);
+    }
+
+    fn account_for(&self, length: usize) {
+        // It never fails: there is always a new value.
+        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| Some(bytes.saturating_sub(length)));
     }
 
     /// Milliseconds since its last answer.
@@ -297,9 +306,8 @@ mod tests {
         assert!(rests(&mut socket).await, "the kernel has more, but it is not read");
         socket.read_exact(&mut step).await.unwrap();
         assert!(rests(&mut socket).await, "the same after every step");
-        for _ in 0..2 {
-            socket.unasked.answered();
-        }
+        socket.unasked.received_headers();
+        socket.unasked.answered();
         socket.read_exact(&mut step).await.unwrap();
         assert!(socket.rest.is_none(), "answers account for it");
         let mut body = vec![0; 2 * limits::UNASKED_READ_MAX];
