@@ -257,6 +257,8 @@ pub const RESPONSE_HEADERS_MAX: usize = 64 * 1024;
 /// Bytes that a connection may send at full speed beyond those that answers account for, as far as they have come; then it is read slowly. More than the headers of an answer, for which nothing
 /// accounts until they are whole.
 pub const UNASKED_READ_MAX: usize = 2 * RESPONSE_HEADERS_MAX;
+/// Bytes for which an answer accounts beyond its headers and its body: frames, records of TLS, an informational answer before it.
+pub const ANSWER_OVERHEAD_MAX: usize = 4 * 1024;
 /// Bytes that are read of a slow connection between two rests: with frames of nine bytes, which are the smallest, some 450, for which HTTP/2 takes some 0.1 ms.
 pub const SLOW_READ_STEP: usize = 4 * 1024;
 /// Bytes that a connection is read without letting others have their turn: it takes longer to go through them than to read them.

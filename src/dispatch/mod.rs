@@ -236,12 +236,7 @@ impl Dispatcher {
         let host = spec.url.host_str().unwrap_or_default();
         let mut was_lost = false;
         let mut outcome = match result {
-            Ok(Ok(outcome)) => {
-                if let Some(connection) = &connection {
-                    connection.unasked.answered();
-                }
-                outcome
-            }
+            Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => {
                 let outcome = outcome::of_client_error(&error, host, progress.talk(connection.as_ref()));
                 let had_rested = connection.as_ref().is_some_and(|connection| {
@@ -349,21 +344,33 @@ async fn exchange(
     }
     let status = response.status().as_u16();
     progress.answered(status);
-    let unasked = response.extensions().get::<ConnectionFacts>().map(|facts| Arc::clone(&facts.unasked)).unwrap_or_default();
-    unasked.received_headers();
+    let connection = response.extensions().get::<ConnectionFacts>().expect("the connector gives every connection its facts").clone();
+    connection.unasked.received_headers(response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum());
     let received = |data: &[u8]| {
         progress.keep(data);
-        unasked.received(data.len());
+        connection.unasked.received(data.len());
     };
-    Ok(match read_body(&mut response, received).await {
-        Ok(true) => outcome::of_response(status, response.headers(), &spec.success, wall_now()),
-        Ok(false) => outcome::of_abandoned_body(status),
+    let end = read_body(&mut response, received).await;
+    connection.unasked.answered(matches!(end, Ok(BodyEnd::Cut)));
+    Ok(match end {
+        Ok(BodyEnd::Whole | BodyEnd::Cut) => outcome::of_response(status, response.headers(), &spec.success, wall_now()),
+        Ok(BodyEnd::Abandoned) => outcome::of_abandoned_body(status),
         Err(error) => outcome::of_body_error(status, &error),
     })
 }
 
-/// Reads the body to its end or to the bound, and says whether it came to either.
-async fn read_body(response: &mut Response<Incoming>, received: impl Fn(&[u8])) -> Result<bool, hyper::Error> {
+/// Why no more of a body was read.
+enum BodyEnd {
+    /// That was all of it.
+    Whole,
+    /// More of it is not wanted.
+    Cut,
+    /// The receiver ended the stream before.
+    Abandoned,
+}
+
+/// Reads the body to its end or to the bound.
+async fn read_body(response: &mut Response<Incoming>, received: impl Fn(&[u8])) -> Result<BodyEnd, hyper::Error> {
     let headers = response.headers();
     let has_length = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
     let is_http1 = response.version() < Version::HTTP_2;
@@ -372,18 +379,19 @@ async fn read_body(response: &mut Response<Incoming>, received: impl Fn(&[u8])) 
     let mut length = 0;
     while let Some(frame) = body.frame().await {
         let frame = match frame {
-            Err(error) if ends_with_connection && outcome::is_tls_without_farewell(&error) => return Ok(true),
+            Err(error) if ends_with_connection && outcome::is_tls_without_farewell(&error) => return Ok(BodyEnd::Whole),
             frame => frame?,
         };
         let Some(data) = frame.data_ref() else { continue };
         received(data);
         length += data.len();
         if length > limits::RESPONSE_READ_MAX {
-            return Ok(true);
+            return Ok(BodyEnd::Cut);
         }
     }
     // hyper takes an HTTP/2 stream that is reset without an error for one that ended. That is for receivers that want no more of a request (RFC 9113, section 8.1), and their answer is whole.
-    Ok(is_http1 || body.is_end_stream() || body.size_hint().exact() == Some(0))
+    let is_whole = is_http1 || body.is_end_stream() || body.size_hint().exact() == Some(0);
+    Ok(if is_whole { BodyEnd::Whole } else { BodyEnd::Abandoned })
 }
 
 /// No other attempt is sent over a connection on which one ran out of time: over HTTP/2 the others go on, and it is closed behind the last of them.

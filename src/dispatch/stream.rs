@@ -51,20 +51,22 @@ impl Default for Unasked {
 }
 
 impl Unasked {
-    /// Notes that the headers of an answer came.
-    pub(super) fn received_headers(&self) {
-        self.account_for(limits::RESPONSE_HEADERS_MAX);
+    /// Notes that the headers of an answer came, so long when written out.
+    pub(super) fn received_headers(&self, length: usize) {
+        self.account_for(length + limits::ANSWER_OVERHEAD_MAX);
     }
 
-    /// Notes that so much of its body came; the frames around it, and the records of TLS, may be as much again.
+    /// Notes that so much of its body came. The frames around it, and the records of TLS, may be as much again, unless it comes in very small pieces.
     pub(super) fn received(&self, length: usize) {
         self.account_for(2 * length);
     }
 
-    /// Notes that the answer was read; as much as it may hold may have been sent ahead of where that ended.
-    pub(super) fn answered(&self) {
+    /// Notes that the answer was read, to its end or as far as it is read: then the receiver may have sent the rest of its window ahead.
+    pub(super) fn answered(&self, is_cut: bool) {
         self.answered_ms.store(self.since_opened.elapsed_ms(), Ordering::Relaxed);
-        self.account_for(limits::RESPONSE_READ_MAX);
+        if is_cut {
+            self.account_for(2 * limits::RESPONSE_READ_MAX);
+        }
     }
 
     fn account_for(&self, length: usize) {
@@ -306,8 +308,8 @@ mod tests {
         assert!(rests(&mut socket).await, "the kernel has more, but it is not read");
         socket.read_exact(&mut step).await.unwrap();
         assert!(rests(&mut socket).await, "the same after every step");
-        socket.unasked.received_headers();
-        socket.unasked.answered();
+        socket.unasked.received_headers(limits::UNASKED_READ_MAX);
+        socket.unasked.answered(false);
         socket.read_exact(&mut step).await.unwrap();
         assert!(socket.rest.is_none(), "answers account for it");
         let mut body = vec![0; 2 * limits::UNASKED_READ_MAX];

@@ -24,7 +24,7 @@ use self::budget::{BodyBudget, Share};
 use super::api::{About, Api, Input, Output, Sketch};
 use super::hallway::{Hallway, Publication};
 use super::problem::{ItemProblem, Problem};
-use super::tokens::{self, Door};
+use super::tokens::{self, Door, Leave};
 use crate::limits;
 use crate::model::report::PublishedEvent;
 use crate::model::submission::SubmittedEvent;
@@ -184,7 +184,7 @@ async fn receive<H: Hallway>(
     let settings = state.hallway.settings();
     let leave = tokens::judge(door, &settings.tokens, uri, headers)?;
     let form = form_of(headers)?;
-    let (text, share) = read(state.budget.share(&leave)?, body).await?;
+    let (text, share) = read(&state.budget, &leave, body).await?;
     let (parsed, _share) = if text.len() <= limits::INLINE_PARSE_MAX {
         (parse(&text, form, &settings, &leave), share)
     } else {
@@ -253,8 +253,8 @@ fn form_of(headers: &HeaderMap) -> Result<Form, Problem> {
     }
 }
 
-/// Reads a body as far as it may go, and lets its share of the budget grow with it.
-async fn read(mut share: Share, body: &mut Body) -> Result<(String, Share), Problem> {
+/// Reads a body as far as it may go, and takes its share of the budget as it comes.
+async fn read(budget: &BodyBudget, leave: &Leave, body: &mut Body) -> Result<(String, Share), Problem> {
     let too_large = || {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -264,6 +264,7 @@ async fn read(mut share: Share, body: &mut Body) -> Result<(String, Share), Prob
     if body.size_hint().exact().is_some_and(|declared| declared > limits::REQUEST_SIZE_MAX as u64) {
         return Err(too_large());
     }
+    let mut share = budget.share(leave)?;
     let whole = async {
         let mut gathered = Gathered::default();
         while let Some(frame) = body.frame().await {

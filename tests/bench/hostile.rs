@@ -178,17 +178,18 @@ fn ratio(alone: &[Window], beside: &[Window]) -> f64 {
     median(beside, |window| window.p99_ms) / median(alone, |window| window.p99_ms)
 }
 
-/// Between which bounds nine of ten ratios of 99th percentiles lie, when the windows are drawn anew.
+/// Between which bounds nine of ten ratios of 99th percentiles lie, when the windows are drawn anew, each with the one right before it.
 fn bounds(alone: &[Window], beside: &[Window]) -> (f64, f64) {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut draw = |windows: &[Window]| {
-        let mut one = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            windows[usize::try_from(state >> 33).unwrap() % windows.len()]
-        };
-        windows.iter().map(|_| one()).collect::<Vec<_>>()
+    let mut draw = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % alone.len()
     };
-    let mut ratios = (0..RESAMPLINGS).map(|_| ratio(&draw(alone), &draw(beside))).collect::<Vec<_>>();
+    let mut again = || {
+        let (alone, beside) = (0..alone.len()).map(&mut draw).map(|number| (alone[number], beside[number])).unzip::<_, _, Vec<_>, Vec<_>>();
+        ratio(&alone, &beside)
+    };
+    let mut ratios = (0..RESAMPLINGS).map(|_| again()).collect::<Vec<_>>();
     ratios.sort_by(f64::total_cmp);
     (ratios[RESAMPLINGS / 20], ratios[RESAMPLINGS - RESAMPLINGS / 20])
 }

@@ -1,7 +1,7 @@
 //! Bodies of publications that may be in memory at once, whatever door they come through, shared among those who send them. It never waits for room, and never reads a body.
 //!
 //! Whoever sends them may hold a few times what is still free, and no more (dynamic thresholds: A. K. Choudhury and E. L. Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches",
-//! IEEE/ACM Transactions on Networking 6 (2), 1998). So one alone has most of the room, several that are as greedy have as much as each other, and something is always left for who comes next.
+//! IEEE/ACM Transactions on Networking 6 (2), 1998). So one alone has most of the room, several that are as greedy have as much as each other, and who comes next has at least a little.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -81,8 +81,12 @@ impl Drop for Share {
 impl Room {
     fn take(&mut self, holder: &Holder, steps: usize) -> Result<(), Problem> {
         let holds = self.held.get(holder).copied().unwrap_or(0) + steps;
-        let left = self.free.checked_sub(steps).filter(|left| holds <= limits::REQUEST_BODIES_PER_FREE * left);
-        self.free = left.ok_or_else(|| Problem::busy("too many requests are being read at once", 1))?;
+        let left = self.free.checked_sub(steps).ok_or_else(|| Problem::busy("too many requests are being read at once", 1))?;
+        if holds > 1 && holds > limits::REQUEST_BODIES_PER_FREE * left {
+            let whose = if holder.is_some() { "that come with this token" } else { "that come without a token" };
+            return Err(Problem::busy(format!("too many requests {whose} are being read at once"), 1));
+        }
+        self.free = left;
         self.held.insert(holder.clone(), holds);
         Ok(())
     }
@@ -108,13 +112,13 @@ mod tests {
         Leave::Token(Token { name: name.into(), sha256: Token::hash(name), scope: TokenScope::AllProjects, place: None })
     }
 
-    /// Takes shares of a large body each until there is no more, in turn.
-    fn greedy(budget: &BodyBudget, leaves: &[Leave]) -> Vec<Vec<Share>> {
+    /// Takes shares of so many bytes each until there is no more, in turn.
+    fn greedy(budget: &BodyBudget, leaves: &[Leave], size: usize) -> Vec<Vec<Share>> {
         let mut shares = leaves.iter().map(|_| Vec::new()).collect::<Vec<_>>();
         loop {
             let mut took = false;
             for (leave, shares) in leaves.iter().zip(&mut shares) {
-                let share = budget.share(leave).and_then(|mut share| share.grow_to(limits::REQUEST_SIZE_MAX).map(|()| share));
+                let share = budget.share(leave).and_then(|mut share| share.grow_to(size).map(|()| share));
                 took |= share.map(|share| shares.push(share)).is_ok();
             }
             if !took {
@@ -130,7 +134,7 @@ mod tests {
     #[test]
     fn whoever_holds_most_of_the_room_leaves_some_for_the_next() {
         let budget = BodyBudget::default();
-        let first = greedy(&budget, &[of("greedy")]).remove(0);
+        let first = greedy(&budget, &[of("greedy")], limits::REQUEST_SIZE_MAX).remove(0);
         assert!((ALL / 2..=ALL * 3 / 4).contains(&bytes(&first)), "one alone has most of it: {}", bytes(&first));
         assert!(budget.share(&of("greedy")).and_then(|mut share| share.grow_to(limits::REQUEST_SIZE_MAX)).is_err());
         let next = [of("modest"), Leave::All].map(|leave| budget.share(&leave).unwrap());
@@ -146,10 +150,12 @@ mod tests {
     fn those_who_are_as_greedy_have_as_much_as_each_other_and_never_all() {
         let budget = BodyBudget::default();
         let names = (0..20).map(|number| of(&format!("token-{number}"))).collect::<Vec<_>>();
-        let shares = greedy(&budget, &names).iter().map(|shares| bytes(shares)).collect::<Vec<_>>();
+        let held = greedy(&budget, &names, limits::REQUEST_BODY_STEP);
+        let shares = held.iter().map(|shares| bytes(shares)).collect::<Vec<_>>();
         let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
-        assert!(*least > 0 && most - least <= limits::REQUEST_SIZE_MAX, "{shares:?}");
-        assert!(shares.iter().sum::<usize>() < ALL && budget.share(&of("another")).is_ok());
+        assert!(*least > ALL / 30 && most - least <= limits::REQUEST_BODY_STEP, "{shares:?}");
+        let newcomers = (0..20).map(|number| budget.share(&of(&format!("newcomer-{number}"))).unwrap());
+        assert_eq!(newcomers.collect::<Vec<_>>().len(), 20, "a little for each");
     }
 
     #[test]
