@@ -213,12 +213,13 @@ fn greeting(how: Misbehaviour) -> Vec<u8> {
 fn answer(how: Misbehaviour, stream: u32) -> Vec<u8> {
     let ok = |flags: u8, more: &[u8]| frame(HEADERS, flags, stream, &[[STATUS_200].as_slice(), more].concat());
     let reset = |reason: u32| frame(RST_STREAM, 0, stream, &reason.to_be_bytes());
+    // With a window for the next request on the connection, which would else never get so far.
+    let reset_and_go_on = |reason: u32| [reset(reason), frame(WINDOW_UPDATE, 0, 0, &WINDOW_INCREMENT)].concat();
     match how {
         Misbehaviour::GoAwayMidAnswer => [ok(END_HEADERS, &[]), frame(DATA, 0, stream, b"half"), go_away(stream)].concat(),
         Misbehaviour::RefusedStream => reset(7),
-        // With a window for the next request on the connection, which would else never get so far.
-        Misbehaviour::ResetStreamMidRequest => [reset(8), frame(WINDOW_UPDATE, 0, 0, &WINDOW_INCREMENT)].concat(),
-        Misbehaviour::NoErrorMidRequest => [reset(0), frame(WINDOW_UPDATE, 0, 0, &WINDOW_INCREMENT)].concat(),
+        Misbehaviour::ResetStreamMidRequest => reset_and_go_on(8),
+        Misbehaviour::NoErrorMidRequest => reset_and_go_on(0),
         Misbehaviour::ResetStreamAfterHeaders => [ok(END_HEADERS, &[]), reset(2)].concat(),
         Misbehaviour::EmptyDataFlood | Misbehaviour::Http2EndlessBody => ok(END_HEADERS, &[]),
         Misbehaviour::ContinuationFlood => ok(0, &[]),

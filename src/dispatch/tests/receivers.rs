@@ -63,30 +63,26 @@ pub(super) async fn answering(answer: Vec<&'static [u8]>, pause_ms: u64) -> Sock
 
 /// Answers every request on every connection with 200, and counts the connections.
 pub(super) async fn obedient() -> (SocketAddr, Arc<AtomicUsize>) {
-    let connections = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&connections);
-    let address = receiver(move |mut stream, number| {
-        counted.store(number, Ordering::SeqCst);
-        async move {
-            while !read_request(&mut stream).await.is_empty() {
-                stream.write_all(OK).await.unwrap();
-            }
-        }
-    })
-    .await;
-    (address, connections)
+    answering_so_many(usize::MAX).await
 }
 
 /// Answers one request on each connection; what comes next is read, and the connection closed without a word. It counts the connections.
 pub(super) async fn answering_once() -> (SocketAddr, Arc<AtomicUsize>) {
+    answering_so_many(1).await
+}
+
+async fn answering_so_many(answers: usize) -> (SocketAddr, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&connections);
     let address = receiver(move |mut stream, number| {
         counted.store(number, Ordering::SeqCst);
         async move {
-            read_request(&mut stream).await;
-            stream.write_all(OK).await.unwrap();
-            read_request(&mut stream).await;
+            for answered in 0.. {
+                if read_request(&mut stream).await.is_empty() || answered == answers {
+                    return;
+                }
+                stream.write_all(OK).await.unwrap();
+            }
         }
     })
     .await;

@@ -140,8 +140,7 @@ pub(super) fn manifest(bytes: &[u8]) {
 /// A sandbox's file. Reading mends it, and so it says the same when it is read again.
 pub(super) fn sandbox_log(bytes: &[u8]) {
     for bytes in [bytes.to_vec(), with_right_checksums(bytes)] {
-        let directory = directory();
-        std::fs::write(directory.path().join(format!("{TOKEN}.log")), bytes).expect("there is room");
+        let directory = directory_with_sandbox(&bytes);
         let first = received(directory.path());
         assert_eq!(received(directory.path()), first);
     }
@@ -149,9 +148,14 @@ pub(super) fn sandbox_log(bytes: &[u8]) {
 
 /// How many requests are found in a sandbox's file.
 pub(crate) fn requests_in_sandbox_log(bytes: &[u8]) -> usize {
+    received(directory_with_sandbox(bytes).path()).map_or(0, |(_, page)| page.requests.len())
+}
+
+/// A directory in which a sandbox has that file.
+fn directory_with_sandbox(bytes: &[u8]) -> TempDir {
     let directory = directory();
     std::fs::write(directory.path().join(format!("{TOKEN}.log")), bytes).expect("there is room");
-    received(directory.path()).map_or(0, |(_, page)| page.requests.len())
+    directory
 }
 
 /// The lines with the checksums that they should have, so that what is behind those is reached.
