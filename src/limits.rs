@@ -254,16 +254,16 @@ pub const RESPONSE_READ_MAX: usize = 64 * 1024;
 pub const RESPONSE_EXCERPT_MAX: usize = 1024;
 /// Bytes of a response's headers.
 pub const RESPONSE_HEADERS_MAX: usize = 64 * 1024;
-/// Bytes that a connection may send at full speed beyond those that answers account for, as far as they have come; then it is read slowly. More than the headers of an answer, for which nothing
-/// accounts until they are whole.
-pub const UNASKED_READ_MAX: usize = 2 * RESPONSE_HEADERS_MAX;
+/// Bytes that a connection may send at full speed beyond those that answers account for, as far as they have come; then it is read slowly. More than a handshake with a long chain of certificates
+/// and the headers of any usual answer, for which nothing accounts until they are whole; the largest that are taken need a second.
+pub const UNASKED_READ_MAX: usize = 32 * 1024;
 /// Bytes for which an answer accounts beyond its headers and its body: frames, records of TLS, an informational answer before it.
 pub const ANSWER_OVERHEAD_MAX: usize = 4 * 1024;
-/// Bytes that are read of a slow connection between two rests: with frames of nine bytes, which are the smallest, some 450, for which HTTP/2 takes some 0.1 ms.
-pub const SLOW_READ_STEP: usize = 4 * 1024;
+/// Bytes that are read of a slow connection between two rests: with frames of nine bytes, which are the smallest, some 230.
+pub const SLOW_READ_STEP: usize = 2 * 1024;
 /// Bytes that a connection is read without letting others have their turn: it takes longer to go through them than to read them.
-pub const READ_TURN: usize = 2 * 1024;
-/// A connection that is read slowly rests so long: it has some 80 KiB a second.
+pub const READ_TURN: usize = 1024;
+/// A connection that is read slowly rests so long: it has some 40 KiB a second.
 pub const SLOW_READ_REST_MS: u64 = 50;
 /// Idle connections kept for one endpoint: more than a lane has in flight by default, for what a busy lane can't keep between two attempts it opens anew, TLS and all.
 pub const IDLE_PER_HOST: usize = 16;

@@ -79,9 +79,13 @@ impl Unasked {
         self.since_opened.elapsed_ms().saturating_sub(self.answered_ms.load(Ordering::Relaxed))
     }
 
-    /// Counts so many more, and says whether that is too much.
-    fn count(&self, bytes: usize) -> bool {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > limits::UNASKED_READ_MAX
+    /// Counts so many more.
+    fn count(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= limits::UNASKED_READ_MAX
     }
 }
 
@@ -95,16 +99,19 @@ impl Socket {
         &self.unasked
     }
 
-    /// Counts what was read; what has sent too much is left alone for a while.
-    fn count(&mut self, bytes: usize) {
-        if !self.unasked.count(bytes) {
-            return;
-        }
+    /// Reads the next bytes of what has sent too much, no more than are left of this step, and then leaves it alone for a while.
+    fn poll_read_slowly(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = buffer.remaining().min(limits::SLOW_READ_STEP - self.since_rest);
+        let mut step = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        let read = self.poll_read_now(context, &mut step);
+        let bytes = step.filled().len();
+        buffer.advance(bytes);
         self.since_rest += bytes;
-        if self.since_rest >= limits::SLOW_READ_STEP {
+        if self.since_rest == limits::SLOW_READ_STEP {
             self.since_rest = 0;
             self.rest = Some(Box::pin(sleep(Duration::from_millis(limits::SLOW_READ_REST_MS))));
         }
+        read
     }
 
     /// Whether the kernel has something, be it the end or an error, that tokio has not heard of yet.
@@ -122,9 +129,8 @@ impl AsyncRead for Socket {
             self.rest = None;
         }
         let before = buffer.filled().len();
-        let read = self.poll_read_now(context, buffer);
-        let bytes = buffer.filled().len().saturating_sub(before);
-        self.count(bytes);
+        let read = if self.unasked.is_too_much() { self.poll_read_slowly(context, buffer) } else { self.poll_read_now(context, buffer) };
+        self.unasked.count(buffer.filled().len().saturating_sub(before));
         read
     }
 }

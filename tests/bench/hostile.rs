@@ -49,8 +49,9 @@ const RESAMPLINGS: usize = 500;
 const HOSTILE: &str = "timeout = \"1s\"\nretry = [ {attempts = 1, every = \"1d\"} ]";
 /// What an endpoint sends for ever comes in pieces of 16 KiB so far apart: 130 Mbit/s.
 const PAUSE: Duration = Duration::from_millis(1);
-/// The endpoint that does what it should, under the same load as the others: what it costs is the load.
+/// The endpoints that do what they should, under the same load as the others, and as those that want large bodies: what they cost is the load.
 const GOOD: &str = "well-behaved";
+const GOOD_LARGE: &str = "well-behaved-large";
 
 type HttpClient = Client<HttpConnector, Full<Bytes>>;
 
@@ -110,8 +111,7 @@ impl Bench {
     async fn window(self: &Arc<Self>, daemon: &Running, beside: Option<&str>) -> Window {
         self.received.store(0, Ordering::Relaxed);
         self.latencies_us.lock().unwrap().clear();
-        let is_large = Misbehaviour::ALL.iter().any(|how| how.wants_large_body() && beside.is_some_and(|id| id == how.name()));
-        let (for_each, text) = if is_large {
+        let (for_each, text) = if beside.is_some_and(wants_large_body) {
             (self.healthy_for_each.max(HEALTHY_FOR_EACH_LARGE), format!("\"text\":\"{}\"", "x".repeat(LARGE_BODY)))
         } else {
             (self.healthy_for_each, String::new())
@@ -145,6 +145,10 @@ impl Bench {
 /// What a hostile server works takes nobody's processor (setpriority(2), which on Linux is a thread's own): elsewhere it would have a machine of its own.
 fn give_way() {
     rustix::process::setpriority_process(None, 19).unwrap();
+}
+
+fn wants_large_body(id: &str) -> bool {
+    id == GOOD_LARGE || Misbehaviour::ALL.iter().any(|how| how.wants_large_body() && how.name() == id)
 }
 
 fn event(project: &str, data: &str) -> String {
@@ -248,13 +252,13 @@ fn main() {
     let servers = servers.map(|how| (how.name(), Hostile::new(*how, &identity, PAUSE, give_way))).collect::<Vec<_>>();
     let healthy = (0..HEALTHY)
         .map(|number| webhook(&format!("healthy-{number}"), &format!("p{number}.example.com"), &format!("http://{receiver}/{number}"), ""));
-    let good = webhook(GOOD, &format!("{GOOD}.example.com"), &format!("http://{receiver}/"), HOSTILE);
+    let good = [GOOD, GOOD_LARGE].map(|id| webhook(id, &format!("{id}.example.com"), &format!("http://{receiver}/"), HOSTILE));
     let hostile = servers.iter().map(|(id, server)| webhook(id, &format!("{id}.example.com"), server.url(), HOSTILE));
     let limits = "[limits]\nmax_event_size = \"512KiB\"\n".to_owned();
-    house.configure(&std::iter::once(limits).chain(healthy).chain([good]).chain(hostile).collect::<String>(), []);
+    house.configure(&std::iter::once(limits).chain(healthy).chain(good).chain(hostile).collect::<String>(), []);
     let (daemon, _) = house.start();
 
-    let ids = std::iter::once(GOOD).chain(servers.iter().map(|(id, _)| id.as_str())).collect::<Vec<_>>();
+    let ids = [GOOD, GOOD_LARGE].into_iter().chain(servers.iter().map(|(id, _)| id.as_str())).collect::<Vec<_>>();
     let measured = runtime.block_on(async {
         bench.window(&daemon, None).await;
         rounds(&bench, &house, &daemon, &ids, size("ROUNDS", 5)).await
