@@ -144,9 +144,7 @@ impl House {
     pub(super) async fn oldest_due_age_ms(&self, permits: &Arc<Semaphore>) -> Result<u64, Refusal> {
         let (mut oldest_ms, mut next) = (0, Some(WebhookNumber(0)));
         while let Some(first) = next {
-            let (age_ms, behind) = self.ask_under(permits, move |engine, _, now| engine.oldest_due_age_ms(first, now)).await?;
-            oldest_ms = age_ms.max(oldest_ms);
-            next = behind;
+            (oldest_ms, next) = self.ask_under(permits, move |engine, _, now| engine.oldest_due_age_ms(oldest_ms, first, now)).await?;
         }
         Ok(oldest_ms)
     }
