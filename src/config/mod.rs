@@ -150,7 +150,7 @@ pub fn server_despite_mistakes(path: &Path, environment: &Environment) -> Server
     server_in(path, &String::from_utf8_lossy(&read(path).unwrap_or_default()), environment)
 }
 
-/// The same of `text` as the content of that file.
+/// The same of `text` as the content of that file. Public for fuzzing.
 #[must_use]
 pub fn server_in(path: &Path, text: &str, environment: &Environment) -> ServerSettings {
     let mut report = Report::new(path, text);

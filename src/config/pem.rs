@@ -24,7 +24,7 @@ pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
     certificates_in(&outside::content(file, PEM_FILE_SIZE_MAX, "PEM file of certificates")?, file)
 }
 
-/// Every certificate in the content of a file, at least one.
+/// Every certificate in the content of a file, at least one. Public for fuzzing.
 ///
 /// # Errors
 /// A sentence that names the file and repeats nothing of its content.
@@ -42,7 +42,7 @@ pub(super) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String>
     private_key_in(&outside::content(file, PEM_FILE_SIZE_MAX, "PEM file of a private key")?, file)
 }
 
-/// The first private key in the content of a file.
+/// The first private key in the content of a file. Public for fuzzing.
 ///
 /// # Errors
 /// A sentence that names the file and repeats nothing of its content.

@@ -93,6 +93,17 @@ pub(super) fn open_without_tokens(house: &House) -> Option<String> {
     listen.ip().to_canonical().is_loopback().then(|| format!("whoever is on this machine may post events to {listen} without one"))
 }
 
+/// Says in the log, at the start, whom the lack of any token lets in. That is the default; where the configuration before this one named some, it may be a mistake.
+pub(super) fn tell_of_no_tokens(house: &House, lost_tokens: bool) {
+    let Some(opens) = open_without_tokens(house).filter(|_| tokens(house).is_empty()) else { return };
+    if lost_tokens {
+        let config = house.config();
+        tracing::warn!("{}: no [[token]] is left, and there is no other token: {opens}", config.path.display());
+    } else {
+        tracing::info!("there are no tokens: {opens}");
+    }
+}
+
 /// Revokes a token that the daemon made; it is worth nothing from here on.
 ///
 /// # Errors

@@ -144,9 +144,7 @@ impl House {
     pub(super) async fn oldest_due_age_ms(&self, permits: &Arc<Semaphore>) -> Result<u64, Refusal> {
         let (mut oldest_ms, mut next) = (0, Some(WebhookNumber(0)));
         while let Some(first) = next {
-            let (age_ms, behind) = self.ask_under(permits, move |engine, _, now| engine.oldest_due_age_ms(first, now)).await?;
-            oldest_ms = age_ms.max(oldest_ms);
-            next = behind;
+            (oldest_ms, next) = self.ask_under(permits, move |engine, _, now| engine.oldest_due_age_ms(oldest_ms, first, now)).await?;
         }
         Ok(oldest_ms)
     }
@@ -156,14 +154,9 @@ impl House {
         self.0.draining.load(Ordering::Relaxed)
     }
 
-    /// How the store stands with its disk.
-    fn disk(&self) -> DiskStatus {
-        DiskStatus { free_bytes: self.0.lists.medium.free_bytes().ok(), ..self.0.space.status() }
-    }
-
-    /// What is wrong with the disk, in words.
+    /// What is wrong with the disk, in words, as the writer knows it: whoever asks, the disk is not asked.
     pub(super) fn disk_trouble(&self) -> Option<String> {
-        self.disk().trouble(&self.0.data_dir.display().to_string())
+        self.0.space.status().trouble(&self.0.data_dir.display().to_string())
     }
 
     /// How much is free on the disk of the data directory, where it says so.
@@ -292,7 +285,7 @@ impl Hallway for House {
         if self.is_draining() {
             return Some("the daemon is ending".to_owned());
         }
-        // Anybody may ask: how much is free on the disk is looked at only where that is the trouble.
+        // A view that waits for room keeps no event out.
         self.0.space.status().full_since.and_then(|_| self.disk_trouble())
     }
 
@@ -334,7 +327,7 @@ impl Hallway for House {
         let rooms = Arc::clone(&self.0);
         let sizes = tokio::task::spawn_blocking(move || rooms.lists.sizes()).await;
         (status.store.segments, status.store.size_bytes) = sizes.unwrap_or_default();
-        status.store.disk = self.disk();
+        status.store.disk = DiskStatus { free_bytes: self.free_bytes().await, ..self.0.space.status() };
         status.paused = self.registry().sending().cloned();
         let foremost = top::foremost(self, TopSort::Trouble, false, query.webhooks.unwrap_or(usize::MAX)).await?;
         (status.webhooks, status.census) = (foremost.webhooks, foremost.census);

@@ -57,6 +57,11 @@ fn remembered(server: &ServerSettings, path: &Path, environment: &Environment) -
     Config::parse(path, &text, environment).map_err(|_| nothing())
 }
 
+/// Whether this configuration names no tokens, and the one that was in force last did. One that is good no longer is taken for one that did not.
+pub(super) fn lost_tokens(config: &Config, environment: &Environment) -> bool {
+    config.tokens.is_empty() && remembered(&config.server, &config.path, environment).is_ok_and(|last| !last.tokens.is_empty())
+}
+
 /// Remembers a configuration that is in force. That this fails is no reason to stop.
 pub(super) fn remember(data_dir: &Path, config: &Config) {
     let (keys, text) = (&config.server.sealing_keys, &config.source.0);

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::controls;
 use super::house::{House, Rooms};
 use super::last_good::{self, Loaded};
 use super::lists::Lists;
@@ -163,6 +164,8 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
     let Parts { inbox, environment, lists, blacklist, dispatcher, sandboxes, listen, tls, admin_socket, space, warnings, clock, mistakes } =
         parts;
     config.warnings(wall_now()).iter().for_each(|warning| tracing::warn!("{warning}"));
+    // Before this one is remembered in its place.
+    let lost_tokens = last_good::lost_tokens(&config, &environment);
     if mistakes.is_none() {
         last_good::remember(&config.server.data_dir, &config);
     }
@@ -174,7 +177,7 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
         last_reload: None,
     };
     let config = Arc::new(config);
-    House(Arc::new(Rooms {
+    let house = House(Arc::new(Rooms {
         inbox,
         ingest_permits: Arc::new(Semaphore::new(limits::INGEST_PERMITS)),
         operator_permits: Arc::new(Semaphore::new(limits::OPERATOR_PERMITS)),
@@ -202,7 +205,9 @@ fn house(config: Config, path: &Path, registry: Registry, parts: Parts) -> House
         started: wall_now(),
         jobs: Jobs::default(),
         draining: AtomicBool::new(false),
-    }))
+    }));
+    controls::tell_of_no_tokens(&house, lost_tokens);
+    house
 }
 
 type Doors = (watch::Sender<bool>, Vec<tokio::task::JoinHandle<()>>);

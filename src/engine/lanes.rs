@@ -428,12 +428,6 @@ impl Lanes {
         self.throttled.first().map(|(moment, _)| *moment)
     }
 
-    /// Whether some lane may have something to send.
-    #[must_use]
-    pub fn has_turns(&self) -> bool {
-        !self.ring.is_empty()
-    }
-
     fn enroll(&mut self, number: WebhookNumber) {
         let lane = self.lane_mut(number);
         if lane.may_send() && !lane.in_ring && lane.throttled_until.is_none() {

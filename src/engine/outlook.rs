@@ -39,17 +39,17 @@ impl Engine {
         Outlook { dues, seen_until, is_sending_paused: self.sending_paused }
     }
 
-    /// For how many milliseconds the delivery that is due longest has been due; what is paused aside. At most [`limits::RANKED_LANES_MAX`] lanes are looked at, from that one on: with the age comes
-    /// the lane behind them, where there is one to go on with.
+    /// For how many milliseconds the delivery that is due longest has been due; what is paused aside. At most [`limits::RANKED_LANES_MAX`] lanes are looked at, from `first` on: with the age comes
+    /// the lane behind them, where there is one to go on with. `so_far_ms` is the age in the lanes before; it counts no longer when all sending was paused meanwhile.
     #[must_use]
-    pub fn oldest_due_age_ms(&self, first: WebhookNumber, now: UnixMillis) -> (u64, Option<WebhookNumber>) {
+    pub fn oldest_due_age_ms(&self, so_far_ms: u64, first: WebhookNumber, now: UnixMillis) -> (u64, Option<WebhookNumber>) {
         if self.sending_paused || self.pending.is_empty() {
             return (0, None);
         }
         let mut lanes = self.lanes.iter_from(first);
         let open = lanes.by_ref().take(limits::RANKED_LANES_MAX).filter(|(_, lane)| !lane.paused && !lane.gone);
         let oldest = open.filter_map(|(_, lane)| lane.oldest_due(&self.pending)).min();
-        (oldest.map_or(0, |due| now.since_ms(due)), lanes.next().map(|(number, _)| number))
+        (oldest.map_or(0, |due| now.since_ms(due)).max(so_far_ms), lanes.next().map(|(number, _)| number))
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
         let ages = |engine: &Engine| {
             let (mut ages, mut next) = (Vec::new(), Some(WebhookNumber(0)));
             while let Some(first) = next {
-                let (age_ms, behind) = engine.oldest_due_age_ms(first, START);
+                let (age_ms, behind) = engine.oldest_due_age_ms(0, first, START);
                 ages.push(age_ms);
                 next = behind;
             }
@@ -144,7 +144,11 @@ mod tests {
         assert_eq!(ages(&engine), [slice, 2 * slice, 2 * slice + 1].map(u64::from));
         engine.handle(START, Input::Paused { webhook: WebhookNumber(2 * slice), paused: true }, &mut Vec::new());
         assert_eq!(ages(&engine)[1], u64::from(2 * slice - 1), "what is paused aside");
+        let (so_far_ms, behind) = engine.oldest_due_age_ms(0, WebhookNumber(0), START);
+        let second = behind.unwrap();
+        assert_eq!(engine.oldest_due_age_ms(9 * u64::from(slice), second, START).0, 9 * u64::from(slice), "the lanes before count");
         engine.handle(START, Input::SendingPaused(true), &mut Vec::new());
         assert_eq!(ages(&engine), [0]);
+        assert_eq!(engine.oldest_due_age_ms(so_far_ms, second, START), (0, None), "paused between two slices");
     }
 }

@@ -99,7 +99,7 @@ impl Pending {
         self.live == 0
     }
 
-    /// Bytes that the table occupies, its free places included.
+    /// Bytes that the table occupies, its free places included. Public for the benchmark of the wheel.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let nodes = self.chunks.len() * CHUNK * size_of::<Node>();

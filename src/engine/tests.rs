@@ -331,7 +331,7 @@ fn while_sending_is_paused_events_are_accepted_nothing_is_sent_and_nobody_counts
     world.publish(3);
     let later = START.plus_ms(60_000);
     world.run_until(later);
-    let (oldest_ms, _) = world.engine.oldest_due_age_ms(WebhookNumber(1), later);
+    let (oldest_ms, _) = world.engine.oldest_due_age_ms(0, WebhookNumber(1), later);
     assert_eq!((world.sent_to(1), world.engine.pending().len(), oldest_ms), (0, 6, 0));
     world.input(Input::SendingPaused(false));
     world.run_until(later.plus_ms(1000));

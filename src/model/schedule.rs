@@ -45,12 +45,6 @@ impl RetrySchedule {
         }
         None
     }
-
-    /// The longest interval of all, 0 without retries.
-    #[must_use]
-    pub fn longest_interval_ms(&self) -> u64 {
-        self.steps.iter().map(|step| step.interval_ms).max().unwrap_or(0)
-    }
 }
 
 #[cfg(test)]
@@ -70,6 +64,6 @@ mod tests {
     #[test]
     fn a_schedule_without_steps_has_one_attempt() {
         let schedule = RetrySchedule { steps: Vec::new() };
-        assert_eq!((schedule.attempts_total(), schedule.interval_after_ms(1), schedule.longest_interval_ms()), (1, None, 0));
+        assert_eq!((schedule.attempts_total(), schedule.interval_after_ms(1)), (1, None));
     }
 }

@@ -1,4 +1,4 @@
-//! What the store knows of the room on its disk, for everybody who has to say why something is refused. It never measures or decides anything itself.
+//! What the store knows of the room on its disk, for everybody who has to say why something is refused. It never asks the disk or decides anything itself.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +16,8 @@ pub(super) struct Standing {
     pub(super) view_waits: bool,
     /// Bytes that must be free.
     pub(super) needed_bytes: u64,
+    /// Bytes that were free when the disk was last asked.
+    pub(super) free_bytes: Option<u64>,
 }
 
 /// The disk, as the writer knows it. Clones share it.
@@ -23,7 +25,7 @@ pub(super) struct Standing {
 pub struct Space(Arc<Mutex<DiskStatus>>);
 
 impl Space {
-    /// What is known; how much is free is not.
+    /// What is known. How much is free is from when the writer last asked the disk: a moment ago while there is too little, perhaps long ago while there is enough.
     #[must_use]
     pub fn status(&self) -> DiskStatus {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -33,7 +35,7 @@ impl Space {
     pub(super) fn note(&self, standing: Standing, now: UnixMillis) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = (known.full_since.is_some(), known.is_reserve_used_up, known.view_waits_since.is_some());
-        known.needed_bytes = standing.needed_bytes;
+        (known.needed_bytes, known.free_bytes) = (standing.needed_bytes, standing.free_bytes);
         let after = (standing.is_full, standing.is_reserve_used_up, standing.view_waits);
         if before == after {
             return false;
@@ -82,7 +84,8 @@ mod tests {
         let full = Standing { is_full: true, needed_bytes: 9, ..Standing::default() };
         assert!(!space.note(Standing::default(), UnixMillis(1)));
         assert!(space.note(full, UnixMillis(2)));
-        assert!(!space.note(full, UnixMillis(3)));
+        assert!(!space.note(Standing { free_bytes: Some(8), ..full }, UnixMillis(3)), "nobody is told of every byte");
+        assert_eq!(space.status().free_bytes, Some(8));
         assert!(space.note(Standing { view_waits: true, ..full }, UnixMillis(4)));
         let status = space.status();
         assert_eq!((status.full_since, status.view_waits_since), (Some(UnixMillis(2)), Some(UnixMillis(4))));

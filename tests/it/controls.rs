@@ -87,7 +87,29 @@ fn the_last_token_is_revoked_only_when_that_is_meant() {
     assert_eq!(post(&daemon, "a", None), 401, "it was not revoked");
     assert_eq!(revoke("?even_last=true"), (200, json!({ "name": "other", "was_last": true })));
     assert_eq!(post(&daemon, "a", None), 202);
-    assert!(house.log().contains(&words));
+    assert!(house.log().contains(&format!("it was the last token: {words}")));
+}
+
+#[test]
+fn a_start_without_tokens_says_whom_that_lets_in_and_warns_where_the_file_named_some_before() {
+    let house = House::new("");
+    let section = house.run(&["token", "new", "platform", "--project", "*", "--toml"]).stdout;
+    let section = String::from_utf8(section).unwrap();
+    let is_warned = |webhooks: &str| {
+        house.configure(webhooks);
+        let daemon = house.start();
+        let words = format!("whoever is on this machine may post events to {} without one", daemon.address);
+        assert!(daemon.stop().success());
+        house.log().lines().find(|line| line.contains(&words)).map(|line| line.contains("WARN"))
+    };
+    assert_eq!(is_warned(""), Some(false), "it is the default");
+    assert_eq!(is_warned(&section), None);
+    assert_eq!(is_warned(""), Some(true));
+    assert_eq!(is_warned(""), Some(false), "it is warned of once");
+    let daemon = house.start();
+    house.says(&["token", "new", "other", "--project", "*"]);
+    assert!(daemon.stop().success());
+    assert_eq!([is_warned(&section), is_warned("")], [None; 2], "there is another token");
 }
 
 #[test]

@@ -406,7 +406,7 @@ impl<F: MediumFile> Index<F> {
     }
 }
 
-/// Reads every row of an index of that segment, and looks up what begins each block, as those do who look for it. It is there to be given indexes that lie; the daemon reads no more than it needs.
+/// Reads every row of an index of that segment, and looks up what begins each block, as those do who look for it. Public for fuzzing and its tests, which give it indexes that lie; the daemon reads no more than it needs.
 ///
 /// # Errors
 /// What is wrong with it.

@@ -194,10 +194,15 @@ impl<M: Medium> JournalWriter<M> {
         self.spares.needed_bytes()
     }
 
-    /// The disk.
+    /// Bytes that were free when the disk was last asked, where it said so. While it is full it is asked each [`limits::SPARE_RETRY_MS`].
     #[must_use]
-    pub fn medium(&self) -> &M {
-        &self.medium
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.spares.free_bytes()
+    }
+
+    /// Asks the disk how many bytes are free.
+    pub fn measure(&mut self) -> Option<u64> {
+        self.spares.measure()
     }
 
     /// [`JournalWriter::append`] for events that nobody was told yet to be accepted: not while the disk is full.

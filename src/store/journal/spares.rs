@@ -30,6 +30,8 @@ pub(super) struct Spares<M: Medium> {
     /// Alive while somebody prepares one.
     preparing: Weak<()>,
     is_full: bool,
+    /// Bytes that were free when the disk was last asked.
+    free_bytes: Option<u64>,
     try_at: UnixMillis,
 }
 
@@ -39,8 +41,16 @@ impl<M: Medium> Spares<M> {
     /// # Errors
     /// Those of the disk.
     pub(super) fn begin(medium: Arc<M>, segment_size: u64) -> io::Result<(Self, Spare<M>)> {
-        let mut spares =
-            Self { medium, segment_size, ready: VecDeque::new(), begun: 0, preparing: Weak::new(), is_full: false, try_at: UnixMillis(0) };
+        let mut spares = Self {
+            medium,
+            segment_size,
+            ready: VecDeque::new(),
+            begun: 0,
+            preparing: Weak::new(),
+            is_full: false,
+            free_bytes: None,
+            try_at: UnixMillis(0),
+        };
         let first = spares.new_job().run()?;
         // Known before the doors open, not only when the second of two can't be prepared.
         spares.is_full = !spares.has_room_for(spares.needed_bytes());
@@ -60,6 +70,17 @@ impl<M: Medium> Spares<M> {
     /// Bytes that must be free for all that is missing.
     pub(super) fn needed_bytes(&self) -> u64 {
         (limits::SPARE_SEGMENTS - self.ready.len()) as u64 * self.segment_size + limits::VIEW_ROOM_AGAIN
+    }
+
+    /// Bytes that were free when the disk was last asked, where it said so. While it is full it is asked each [`limits::SPARE_RETRY_MS`].
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        self.free_bytes
+    }
+
+    /// Asks the disk how many bytes are free.
+    pub(super) fn measure(&mut self) -> Option<u64> {
+        self.free_bytes = self.medium.free_bytes().ok();
+        self.free_bytes
     }
 
     /// The job of preparing one that is missing, when nobody has it; after a failure not before [`limits::SPARE_RETRY_MS`] have passed.
@@ -120,8 +141,8 @@ impl<M: Medium> Spares<M> {
     }
 
     /// Whether so much is free. A disk that does not say is tried.
-    fn has_room_for(&self, bytes: u64) -> bool {
-        !self.medium.free_bytes().is_ok_and(|free| free < bytes)
+    fn has_room_for(&mut self, bytes: u64) -> bool {
+        self.measure().is_none_or(|free| free >= bytes)
     }
 
     fn new_job(&mut self) -> SpareJob<M> {

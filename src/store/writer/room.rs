@@ -58,6 +58,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
             is_reserve_used_up: !self.held.is_empty(),
             view_waits: self.view_waits,
             needed_bytes: self.journal.needed_bytes(),
+            free_bytes: self.journal.free_bytes(),
         };
         self.space.note(standing, now);
     }
@@ -148,7 +149,7 @@ impl<M: Medium, T: Table> Writer<M, T> {
     /// Looks whether there is room for the view, and with how much it may go on. True when it must rest.
     pub(super) fn view_must_rest(&mut self) -> bool {
         let needed = if self.view_waits { limits::VIEW_ROOM_AGAIN } else { limits::VIEW_ROOM_MIN };
-        self.view_waits = self.journal.medium().free_bytes().is_ok_and(|free| free < needed);
+        self.view_waits = self.journal.measure().is_some_and(|free| free < needed);
         self.view_waits
     }
 

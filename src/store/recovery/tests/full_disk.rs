@@ -77,7 +77,7 @@ fn events_are_refused_outcomes_are_kept_in_order_and_nothing_is_lost_when_there_
     assert!(matches!(store.submit("before"), Verdict::New { .. }));
     store.medium.set_full(true);
     while !matches!(store.submit(&format!("e{}", store.writer.status().last_sequence)), Verdict::NoRoom) {}
-    assert_eq!(store.status().full_since, Some(store.now));
+    assert_eq!((store.status().full_since, store.status().free_bytes), (Some(store.now), Some(0)));
     assert_eq!(store.submit("before"), Verdict::Duplicate { deliveries: 1 }, "what is known needs no room");
     let accepted = store.writer.status().last_sequence;
     // Outcomes go on, until the reserve is used up; then they wait in order, and with them what operators want.
@@ -95,7 +95,10 @@ fn events_are_refused_outcomes_are_kept_in_order_and_nothing_is_lost_when_there_
     store.prepare();
     assert_eq!(store.sync(), [Answer::Operated { ticket: 5 }, Answer::Recorded(20 - answered)]);
     store.prepare();
-    assert_eq!(store.status(), DiskStatus { needed_bytes: store.status().needed_bytes, ..DiskStatus::default() });
+    assert_eq!(
+        store.status(),
+        DiskStatus { free_bytes: Some(u64::MAX), needed_bytes: store.status().needed_bytes, ..DiskStatus::default() }
+    );
     assert!(matches!(store.submit("late"), Verdict::New { .. }));
     while store.writer.apply_step(&mut Vec::new()).unwrap() {}
     let Store { medium, table, writer, .. } = store;
