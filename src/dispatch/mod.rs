@@ -9,7 +9,7 @@
 //!   is sent once more at once, and its failure is not charged. Whoever counts requests by their `webhook-id` counts none twice (RFC 9110, section 9.2.2, asks for that much). A sandbox hangs
 //!   up when it is told to, and never for want of requests.
 //! * Nor is one used again on which an attempt ran out of time. What a receiver sends beyond an answer's measure is read slowly ([`limits::UNASKED_READ_MAX`]), so that no flood of
-//!   frames, headers or informational answers costs much; the attempt ends at its deadline.
+//!   frames, headers or informational answers costs much; the attempt ends at its deadline, or before it when a PING of HTTP/2 has no reply ([`limits::HTTP2_PING_MS`]).
 //! * A pool belongs to one egress policy and one TLS identity, because a connection made under one must not serve under another; reconfiguring drops all of them.
 //! * The daemon's own listener is never dialled, but for URLs of a sandbox (`/sandbox/<token>` and below), which have pools of their own: a connection to the listener
 //!   that was made for a sandbox carries nothing else. Where the listener speaks TLS, such a connection trusts the certificate that is shown there, and no other ([`own`]).
@@ -91,10 +91,24 @@ type HttpClient = Client<Connector, Full<Bytes>>;
 
 struct Shared {
     tls: TlsMaker,
-    /// How long an idle connection is kept.
-    idle_ms: u64,
+    keeping: Keeping,
     open: Arc<AtomicUsize>,
     pools: Mutex<Pools>,
+}
+
+/// How long connections are kept. Tests have no time to wait for the limits.
+#[derive(Clone, Copy, Debug)]
+struct Keeping {
+    /// How long one is kept that is idle.
+    idle_ms: u64,
+    /// How often one of HTTP/2 is asked whether it is alive, and how long it has to answer.
+    ping_ms: u64,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self { idle_ms: limits::IDLE_TIMEOUT_MS, ping_ms: limits::HTTP2_PING_MS }
+    }
 }
 
 struct Pools {
@@ -151,14 +165,14 @@ impl Dispatcher {
     /// [`DispatchError`] when resolver or TLS can't be set up.
     pub fn with_roots(settings: DispatchSettings, roots: RootCertStore) -> Result<Self, DispatchError> {
         let names = Names::from_system().map_err(|error| DispatchError(error.to_string()))?;
-        Self::assembled(settings, roots, names, limits::IDLE_TIMEOUT_MS)
+        Self::assembled(settings, roots, names, Keeping::default())
     }
 
-    fn assembled(settings: DispatchSettings, roots: RootCertStore, names: Names, idle_ms: u64) -> Result<Self, DispatchError> {
+    fn assembled(settings: DispatchSettings, roots: RootCertStore, names: Names, keeping: Keeping) -> Result<Self, DispatchError> {
         let tls = TlsMaker::new(roots);
         tls.make(None).map_err(|error| DispatchError(error.to_string()))?;
         let pools = Mutex::new(Pools { settings, names: CurrentNames::new(names), clients: HashMap::new() });
-        let shared = Shared { tls, idle_ms, open: Arc::default(), pools };
+        let shared = Shared { tls, keeping, open: Arc::default(), pools };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -241,7 +255,7 @@ impl Dispatcher {
                 let outcome = outcome::of_client_error(&error, host, progress.talk(connection.as_ref()));
                 let had_rested = connection.as_ref().is_some_and(|connection| {
                     let rested_ms = connection.unasked.since_answer_ms().saturating_sub(since_sent.elapsed_ms());
-                    !progress.opened(connection) && !is_sandbox(spec) && rested_ms >= self.shared.idle_ms / limits::RESTED_PART
+                    !progress.opened(connection) && !is_sandbox(spec) && rested_ms >= self.shared.keeping.idle_ms / limits::RESTED_PART
                 });
                 was_lost = outcome::was_refused_unread(&error) || had_rested && outcome.class == OutcomeClass::ConnectionClosed;
                 outcome
@@ -272,7 +286,7 @@ impl Dispatcher {
         if pools.clients.len() >= limits::EGRESS_POLICIES_MAX {
             pools.clients.clear();
         }
-        let client = client(self.connector(spec, &pools)?, self.shared.idle_ms);
+        let client = client(self.connector(spec, &pools)?, self.shared.keeping);
         pools.clients.insert(party, client.clone());
         Ok(client)
     }
@@ -408,7 +422,7 @@ fn connection_of(captured: &CaptureConnection) -> Option<ConnectionFacts> {
     extensions.remove::<ConnectionFacts>()
 }
 
-fn client(connector: Connector, idle_ms: u64) -> HttpClient {
+fn client(connector: Connector, keeping: Keeping) -> HttpClient {
     let http1_buffer = limits::RESPONSE_HEADERS_MAX;
     let http2_headers = u32::try_from(limits::RESPONSE_HEADERS_MAX).expect("limits::RESPONSE_HEADERS_MAX is far below 2^32");
     let http2_body = u32::try_from(limits::RESPONSE_READ_MAX).expect("limits::RESPONSE_READ_MAX is far below 2^32");
@@ -416,12 +430,12 @@ fn client(connector: Connector, idle_ms: u64) -> HttpClient {
         // Without a timer the idle time-out does nothing.
         .pool_timer(TokioTimer::new())
         .timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_millis(idle_ms))
+        .pool_idle_timeout(Duration::from_millis(keeping.idle_ms))
         .pool_max_idle_per_host(limits::IDLE_PER_HOST)
         .http1_max_buf_size(http1_buffer)
         // A connection that many attempts share must not stay when its other end is gone without a word.
-        .http2_keep_alive_interval(Duration::from_millis(limits::HTTP2_PING_MS))
-        .http2_keep_alive_timeout(Duration::from_millis(limits::HTTP2_PING_MS))
+        .http2_keep_alive_interval(Duration::from_millis(keeping.ping_ms))
+        .http2_keep_alive_timeout(Duration::from_millis(keeping.ping_ms))
         .http2_keep_alive_while_idle(true)
         .http2_max_header_list_size(http2_headers)
         // What a receiver may send ahead of a body that is only read so far.

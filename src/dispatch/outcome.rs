@@ -13,6 +13,7 @@ pub use self::tls::of_handshake_error;
 use super::connect::ConnectError;
 use super::progress::Phase;
 use super::tls::TlsTalk;
+use crate::limits;
 use crate::model::{Outcome, OutcomeClass, SuccessRule};
 use crate::time::UnixMillis;
 
@@ -148,6 +149,11 @@ fn of_hyper_error(error: &hyper::Error, when: &str) -> Outcome {
     }
     if error.is_parse() || error.is_parse_status() {
         return Outcome::new(OutcomeClass::InvalidResponse, format!("the receiver does not speak HTTP: {}", with_causes(error)));
+    }
+    // A client of hyper has no other time-out than that for the reply to a PING.
+    if error.is_timeout() {
+        let sentence = format!("the receiver fell silent {when}: no reply to an HTTP/2 PING within {}", seconds(limits::HTTP2_PING_MS));
+        return Outcome::new(OutcomeClass::ResponseTimeout, sentence);
     }
     let h2 = find::<h2::Error>(error);
     if let Some(h2) = h2.filter(|h2| h2.is_remote()) {

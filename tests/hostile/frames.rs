@@ -1,5 +1,12 @@
 //! Frames of HTTP/2 (RFC 9113), one by one, for those who send what no library would. It never knows what they are for.
 
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Bytes of what a client sends before its first frame, section 3.4.
+pub(crate) const PREFACE_LENGTH: usize = 24;
+
 /// The types of frames, section 6.
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -13,6 +20,24 @@ pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const END_STREAM: u8 = 1;
 /// Of HEADERS and CONTINUATION: these are all headers.
 pub(crate) const END_HEADERS: u8 = 4;
+
+/// A frame that came.
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// Reads the next frame.
+pub(crate) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {
+    let mut head = [0; 9];
+    reader.read_exact(&mut head).await?;
+    let [a, b, c, kind, flags, stream @ ..] = head;
+    let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap()];
+    reader.read_exact(&mut payload).await?;
+    Ok(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
+}
 
 /// The bytes of a frame.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

@@ -9,7 +9,10 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
 
-use super::frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame};
+use super::frames::{
+    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE_LENGTH, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    frame,
+};
 use super::{Misbehaviour, garbage, many, rest};
 
 const PUSH_PROMISE: u8 = 5;
@@ -67,15 +70,9 @@ pub(super) async fn misbehave(stream: TlsStream<TcpStream>, how: Misbehaviour, p
 
 /// Reads until the client closes. What there is no room for is not told.
 async fn listen(mut reader: impl AsyncRead + Unpin, heard: mpsc::Sender<Heard>) -> io::Result<()> {
-    const PREFACE_LENGTH: usize = 24;
     reader.read_exact(&mut [0; PREFACE_LENGTH]).await?;
     loop {
-        let mut head = [0; 9];
-        reader.read_exact(&mut head).await?;
-        let [a, b, c, kind, flags, stream @ ..] = head;
-        let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap()];
-        reader.read_exact(&mut payload).await?;
-        let stream = u32::from_be_bytes(stream);
+        let Frame { kind, flags, stream, payload } = frames::read(&mut reader).await?;
         let what = match kind {
             SETTINGS if flags & ACK == 0 => Heard::Settings(payload),
             PING if flags & ACK == 0 => Heard::Ping(payload),

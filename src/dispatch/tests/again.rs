@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 
 /// A dispatcher for which every connection that is used again had rested. It keeps an idle one for less than [`limits::RESTED_PART`] milliseconds.
 fn impatient() -> Dispatcher {
-    Dispatcher::assembled(DispatchSettings::default(), RootCertStore::empty(), Names::from_system().unwrap(), 29).unwrap()
+    keeping(RootCertStore::empty(), Keeping { idle_ms: 29, ..Keeping::default() })
 }
 
 /// The end of each connection crosses with its second request.

@@ -4,6 +4,11 @@ mod again;
 mod answers;
 mod connections;
 mod egress;
+mod framed;
+#[path = "../../../tests/hostile/frames.rs"]
+#[expect(dead_code, reason = "the tests of the whole daemon need more of it")]
+mod frames;
+mod http2;
 mod identities;
 mod idle;
 mod names;
@@ -48,7 +53,11 @@ fn dispatcher() -> Dispatcher {
 }
 
 fn trusting(roots: RootCertStore) -> Dispatcher {
-    Dispatcher::with_roots(DispatchSettings::default(), roots).unwrap()
+    keeping(roots, Keeping::default())
+}
+
+fn keeping(roots: RootCertStore, keeping: Keeping) -> Dispatcher {
+    Dispatcher::assembled(DispatchSettings::default(), roots, Names::from_system().unwrap(), keeping).unwrap()
 }
 
 #[tokio::test]

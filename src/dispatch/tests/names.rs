@@ -117,7 +117,7 @@ fn knowing(config: ResolverConfig, hosts: &str) -> Dispatcher {
     let mut known = Hosts::default();
     known.read_hosts_conf(hosts.as_bytes()).unwrap();
     let names = Names::new(config, ResolverOpts::default(), known).unwrap();
-    Dispatcher::assembled(DispatchSettings::default(), RootCertStore::empty(), names, limits::IDLE_TIMEOUT_MS).unwrap()
+    Dispatcher::assembled(DispatchSettings::default(), RootCertStore::empty(), names, Keeping::default()).unwrap()
 }
 
 #[tokio::test]
