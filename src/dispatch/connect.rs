@@ -104,7 +104,7 @@ impl Connector {
         progress.enter(Phase::Connecting);
         let (stream, remote) = self.dial(host, &vetted, progress).await?;
         let guard = OpenGuard::new(&self.open);
-        let facts = ConnectionFacts { remote, opened_by: Arc::clone(progress), unasked: Arc::clone(stream.unasked()) };
+        let facts = ConnectionFacts { remote, opened_by: Arc::clone(progress), traffic: Arc::clone(stream.traffic()) };
         if !is_https {
             return Ok(Stream::new(Io::Plain(TokioIo::new(stream)), facts, guard));
         }

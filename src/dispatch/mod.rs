@@ -254,7 +254,7 @@ impl Dispatcher {
             Ok(Err(error)) => {
                 let outcome = outcome::of_client_error(&error, host, progress.talk(connection.as_ref()));
                 let had_rested = connection.as_ref().is_some_and(|connection| {
-                    let rested_ms = connection.unasked.since_answer_ms().saturating_sub(since_sent.elapsed_ms());
+                    let rested_ms = connection.traffic.since_answer_ms().saturating_sub(since_sent.elapsed_ms());
                     !progress.opened(connection) && !is_sandbox(spec) && rested_ms >= self.shared.keeping.idle_ms / limits::RESTED_PART
                 });
                 was_lost = outcome::was_refused_unread(&error) || had_rested && outcome.class == OutcomeClass::ConnectionClosed;
@@ -359,17 +359,17 @@ async fn exchange(
     let status = response.status().as_u16();
     progress.answered(status);
     let connection = response.extensions().get::<ConnectionFacts>().expect("the connector gives every connection its facts").clone();
-    connection.unasked.received_headers(response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum());
+    connection.traffic.received_headers(response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum());
     let received = |data: &[u8]| {
         progress.keep(data);
-        connection.unasked.received(data.len());
+        connection.traffic.received(data.len());
     };
     let end = read_body(&mut response, received).await;
-    connection.unasked.answered(matches!(end, Ok(BodyEnd::Cut)));
+    connection.traffic.answered(matches!(end, Ok(BodyEnd::Cut)));
     Ok(match end {
         Ok(BodyEnd::Whole | BodyEnd::Cut) => outcome::of_response(status, response.headers(), &spec.success, wall_now()),
         Ok(BodyEnd::Abandoned) => outcome::of_abandoned_body(status),
-        Err(error) => outcome::of_body_error(status, &error),
+        Err(error) => outcome::of_body_error(status, &error, connection.traffic.has_ended()),
     })
 }
 

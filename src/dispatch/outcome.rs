@@ -87,10 +87,14 @@ pub fn was_refused_unread(error: &legacy::Error) -> bool {
     })
 }
 
-/// The outcome of a response whose body failed.
+/// The outcome of a response whose body failed. `has_ended`: whether its connection was seen to end.
 #[must_use]
-pub fn of_body_error(status: u16, error: &hyper::Error) -> Outcome {
-    let base = of_hyper_error(error, "in the middle of its answer");
+pub fn of_body_error(status: u16, error: &hyper::Error, has_ended: bool) -> Outcome {
+    const WHEN: &str = "in the middle of its answer";
+    // Of its time-out hyper tells only before the answer. In its middle it drops the connection, and what is left of the answer looks as if the receiver had closed it.
+    let io = find::<io::Error>(error).or_else(|| find::<h2::Error>(error)?.get_io());
+    let was_dropped = !has_ended && io.is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe);
+    let base = if was_dropped { of_silence(WHEN) } else { of_hyper_error(error, WHEN) };
     let class = if base.class == OutcomeClass::ConnectionClosed { OutcomeClass::ResponseCutShort } else { base.class };
     Outcome { status: Some(status), class, ..base }
 }
@@ -152,8 +156,7 @@ fn of_hyper_error(error: &hyper::Error, when: &str) -> Outcome {
     }
     // A client of hyper has no other time-out than that for the reply to a PING.
     if error.is_timeout() {
-        let sentence = format!("the receiver fell silent {when}: no reply to an HTTP/2 PING within {}", seconds(limits::HTTP2_PING_MS));
-        return Outcome::new(OutcomeClass::ResponseTimeout, sentence);
+        return of_silence(when);
     }
     let h2 = find::<h2::Error>(error);
     if let Some(h2) = h2.filter(|h2| h2.is_remote()) {
@@ -176,6 +179,11 @@ fn of_hyper_error(error: &hyper::Error, when: &str) -> Outcome {
         return Outcome::new(OutcomeClass::ConnectionClosed, format!("the receiver closed the connection {when}"));
     }
     Outcome::new(OutcomeClass::InvalidResponse, format!("the exchange with the receiver broke off {when}: {}", with_causes(error)))
+}
+
+fn of_silence(when: &str) -> Outcome {
+    let sentence = format!("the receiver fell silent {when}: no reply to an HTTP/2 PING within {}", seconds(limits::HTTP2_PING_MS));
+    Outcome::new(OutcomeClass::ResponseTimeout, sentence)
 }
 
 /// The first error of type `E` in the chain of causes.

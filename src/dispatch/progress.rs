@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::outcome::tls_error;
-use super::stream::Unasked;
+use super::stream::Traffic;
 use super::tls::{ClientCertificateTalk, TlsTalk};
 use crate::limits;
 use crate::model::{Outcome, PhaseTimes};
@@ -59,8 +59,8 @@ pub struct ConnectionFacts {
     pub remote: SocketAddr,
     /// The attempt that opened it.
     pub opened_by: Arc<Progress>,
-    /// What came over it that no answer accounts for.
-    pub unasked: Arc<Unasked>,
+    /// What came over it.
+    pub traffic: Arc<Traffic>,
 }
 
 tokio::task_local! {
@@ -192,7 +192,7 @@ mod tests {
         mine.note(Phase::Connecting, Stopwatch::start());
         mine.enter(Phase::Handshaking);
         assert_eq!(mine.phase(None), Phase::Handshaking);
-        let facts = |opened_by| ConnectionFacts { remote: "192.0.2.1:443".parse().unwrap(), opened_by, unasked: Arc::default() };
+        let facts = |opened_by| ConnectionFacts { remote: "192.0.2.1:443".parse().unwrap(), opened_by, traffic: Arc::default() };
         let completed = |facts: &ConnectionFacts| {
             let mut outcome = Outcome::new(OutcomeClass::Success, "");
             mine.complete(&mut outcome, Some(facts));

@@ -5,7 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -31,26 +31,33 @@ use crate::time::Stopwatch;
 /// It is also where floods end: of headers, of informational answers, of frames of HTTP/2 that say nothing. What is not read fills the kernel's buffers, and then the receiver waits.
 pub struct Socket {
     stream: TcpStream,
-    unasked: Arc<Unasked>,
+    traffic: Arc<Traffic>,
     since_rest: usize,
     rest: Option<Pin<Box<Sleep>>>,
 }
 
-/// Bytes that came over a connection and that no answer accounts for, and when it last had one. Many answers may come side by side, so each accounts for what has come of it.
+/// What came over a connection: bytes for which no answer accounts, when it last had an answer, and whether it ended. Many answers may come side by side, so each accounts for what has come of
+/// it.
 #[derive(Debug)]
-pub struct Unasked {
-    bytes: AtomicUsize,
+pub struct Traffic {
+    unasked_bytes: AtomicUsize,
     since_opened: Stopwatch,
     answered_ms: AtomicU64,
+    has_ended: AtomicBool,
 }
 
-impl Default for Unasked {
+impl Default for Traffic {
     fn default() -> Self {
-        Self { bytes: AtomicUsize::new(0), since_opened: Stopwatch::start(), answered_ms: AtomicU64::new(0) }
+        Self {
+            unasked_bytes: AtomicUsize::new(0),
+            since_opened: Stopwatch::start(),
+            answered_ms: AtomicU64::new(0),
+            has_ended: AtomicBool::new(false),
+        }
     }
 }
 
-impl Unasked {
+impl Traffic {
     /// Notes that the headers of an answer came, so long when written out.
     pub(super) fn received_headers(&self, length: usize) {
         self.account_for(length + limits::ANSWER_OVERHEAD_MAX);
@@ -71,7 +78,7 @@ impl Unasked {
 
     fn account_for(&self, length: usize) {
         // It never fails: there is always a new value.
-        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| Some(bytes.saturating_sub(length)));
+        let _ = self.unasked_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| Some(bytes.saturating_sub(length)));
     }
 
     /// Milliseconds since its last answer.
@@ -79,24 +86,33 @@ impl Unasked {
         self.since_opened.elapsed_ms().saturating_sub(self.answered_ms.load(Ordering::Relaxed))
     }
 
+    /// Whether the other end was seen to close it, or it broke. One that did not, and is gone, was dropped at this end.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
+    }
+
+    fn end(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+    }
+
     /// Counts so many more.
     fn count(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.unasked_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn is_too_much(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) >= limits::UNASKED_READ_MAX
+        self.unasked_bytes.load(Ordering::Relaxed) >= limits::UNASKED_READ_MAX
     }
 }
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, unasked: Arc::default(), since_rest: 0, rest: None }
+        Self { stream, traffic: Arc::default(), since_rest: 0, rest: None }
     }
 
-    /// What came over it unasked.
-    pub(super) fn unasked(&self) -> &Arc<Unasked> {
-        &self.unasked
+    /// What came over it.
+    pub(super) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
     }
 
     /// Reads the next bytes of what has sent too much, no more than are left of this step, and then leaves it alone for a while.
@@ -129,8 +145,8 @@ impl AsyncRead for Socket {
             self.rest = None;
         }
         let before = buffer.filled().len();
-        let read = if self.unasked.is_too_much() { self.poll_read_slowly(context, buffer) } else { self.poll_read_now(context, buffer) };
-        self.unasked.count(buffer.filled().len().saturating_sub(before));
+        let read = if self.traffic.is_too_much() { self.poll_read_slowly(context, buffer) } else { self.poll_read_now(context, buffer) };
+        self.traffic.count(buffer.filled().len().saturating_sub(before));
         read
     }
 }
@@ -211,6 +227,14 @@ impl Stream {
         Self { io, facts, in_turn: 0, _guard: guard }
     }
 
+    /// What came of a write, noted if it broke.
+    fn noted<T>(&self, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if matches!(&wrote, Poll::Ready(Err(_))) {
+            self.facts.traffic.end();
+        }
+        wrote
+    }
+
     fn poll_read_now(&mut self, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_read(context, buffer),
@@ -256,6 +280,9 @@ impl Read for Stream {
         let mut part = hyper::rt::ReadBuf::uninit(&mut turn[..room]);
         let read = self.poll_read_now(context, part.unfilled());
         buffer.put_slice(part.filled());
+        if matches!(&read, Poll::Ready(read) if read.is_err() || room > 0 && part.filled().is_empty()) {
+            self.facts.traffic.end();
+        }
         self.in_turn = if read.is_ready() { self.in_turn + part.filled().len() } else { 0 };
         read
     }
@@ -263,24 +290,27 @@ impl Read for Stream {
 
 impl Write for Stream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.io {
+        let wrote = match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_write(context, bytes),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_write(context, bytes),
-        }
+        };
+        self.noted(wrote)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let wrote = match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_flush(context),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_flush(context),
-        }
+        };
+        self.noted(wrote)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let wrote = match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_shutdown(context),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_shutdown(context),
-        }
+        };
+        self.noted(wrote)
     }
 }
 
@@ -314,15 +344,15 @@ mod tests {
         assert!(rests(&mut socket).await, "the kernel has more, but it is not read");
         socket.read_exact(&mut step).await.unwrap();
         assert!(rests(&mut socket).await, "the same after every step");
-        socket.unasked.received_headers(limits::UNASKED_READ_MAX);
-        socket.unasked.answered(false);
+        socket.traffic.received_headers(limits::UNASKED_READ_MAX);
+        socket.traffic.answered(false);
         socket.read_exact(&mut step).await.unwrap();
         assert!(socket.rest.is_none(), "answers account for it");
         let mut body = vec![0; 2 * limits::UNASKED_READ_MAX];
         for piece in body.chunks_mut(limits::SLOW_READ_STEP) {
             socket.read_exact(piece).await.unwrap();
             assert!(socket.rest.is_none(), "so does what requests receive");
-            socket.unasked.received(piece.len());
+            socket.traffic.received(piece.len());
         }
     }
 
@@ -351,7 +381,7 @@ mod tests {
         let (mut sender, remote) = accepted.unwrap();
         sender.write_all(&[0; 20 * limits::READ_TURN]).await.unwrap();
         let opened_by = Arc::new(crate::dispatch::progress::Progress::start(1000));
-        let facts = ConnectionFacts { remote, opened_by, unasked: Arc::default() };
+        let facts = ConnectionFacts { remote, opened_by, traffic: Arc::default() };
         let socket = TokioIo::new(Socket::new(stream.unwrap()));
         let mut stream = Stream::new(Io::Plain(socket), facts, OpenGuard::new(&Arc::default()));
         for _ in 0..20 {

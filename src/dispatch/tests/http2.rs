@@ -107,15 +107,18 @@ async fn a_connection_that_http2_ends_is_charged_and_its_request_is_not_sent_aga
     }
 }
 
-/// It takes the request, and from then on the connection might as well be cut.
+/// It takes the request, perhaps begins to answer, and from then on the connection might as well be cut.
 #[tokio::test]
 async fn a_receiver_that_answers_no_ping_is_given_up_long_before_the_deadline() {
     let identity = Identity::of("localhost");
-    let (address, requests) = framed(&identity, When::Whole, |_| Answer::More(Vec::new())).await;
-    let dispatcher = keeping(identity.as_roots(), Keeping { ping_ms: 200, ..Keeping::default() });
-    let outcome = dispatcher.attempt(job_with(&url(address), |spec| spec.timeout_ms = 60_000)).await;
-    let sentence = "the receiver fell silent before it answered: no reply to an HTTP/2 PING within 5 s";
-    assert_eq!((outcome.class, outcome.sentence.as_str()), (OutcomeClass::ResponseTimeout, sentence));
-    assert!(outcome.phases.total_us < 50_000_000, "{outcome:?}");
-    assert_eq!(requests.load(Ordering::SeqCst), 1);
+    for (has_begun, status, when) in [(false, None, "before it answered"), (true, Some(200), "in the middle of its answer")] {
+        let answer = move |stream| Answer::More(if has_begun { Said::Data.frames(stream) } else { Vec::new() });
+        let (address, requests) = framed(&identity, When::Whole, answer).await;
+        let dispatcher = keeping(identity.as_roots(), Keeping { ping_ms: 200, ..Keeping::default() });
+        let outcome = dispatcher.attempt(job_with(&url(address), |spec| spec.timeout_ms = 60_000)).await;
+        assert_eq!((outcome.class, outcome.status), (OutcomeClass::ResponseTimeout, status), "{outcome:?}");
+        assert_eq!(outcome.sentence, format!("the receiver fell silent {when}: no reply to an HTTP/2 PING within 5 s"));
+        assert!(outcome.phases.total_us < 50_000_000, "{outcome:?}");
+        assert_eq!(requests.load(Ordering::SeqCst), 1, "{outcome:?}");
+    }
 }
