@@ -56,6 +56,8 @@ pub(super) async fn framed(
 }
 
 async fn converse(mut stream: TlsStream<TcpStream>, when: When, answer: impl Fn(u32) -> Answer) -> io::Result<()> {
+    // Else an answer waits until the client has acknowledged what came before it, longer than some connections are kept.
+    stream.get_ref().0.set_nodelay(true)?;
     let no_window = [4_u16.to_be_bytes().as_slice(), &0_u32.to_be_bytes()].concat();
     let settings = if when == When::Begun { no_window } else { Vec::new() };
     stream.write_all(&frame(SETTINGS, 0, 0, &settings)).await?;
