@@ -288,6 +288,8 @@ pub const HTTP2_PING_MS: u64 = 5000;
 pub const DNS_OTHER_FAMILY_MS: u64 = 50;
 /// Addresses of one DNS answer that are considered.
 pub const RESOLVED_ADDRESSES_MAX: usize = 32;
+/// Sockets that systemd may pass. Two are used; that there are more is told of each that is not.
+pub const PASSED_SOCKETS_MAX: usize = 16;
 /// Attempts that may still run after SIGTERM, before they are given up.
 pub const DRAIN_TIMEOUT_MS: u64 = 25_000;
 /// A wheel that is so far behind the clock is stuck, and systemd's watchdog is not fed any more.

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use super::Output;
 use super::failure::Failure;
-use super::text::plain;
+use super::text::{plain, plain_lines};
 
 /// Asks, and reads the answers line by line.
 pub(super) struct Asker<'a> {
@@ -23,18 +23,20 @@ impl<'a> Asker<'a> {
         Self { input, prompt }
     }
 
-    /// Says something that is no question.
+    /// Says something that is no question, made harmless.
     pub(super) fn tell(&mut self, text: &str) -> Result<(), Failure> {
-        writeln!(self.prompt, "{text}").map_err(|error| Failure::of_output(&error))
+        writeln!(self.prompt, "{}", plain_lines(text)).map_err(|error| Failure::of_output(&error))
     }
 
-    /// One answer, without the white space around it; `default` where it is empty.
+    /// One answer to a question, which is made harmless, without the white space around it; `default` where it is empty.
     ///
     /// # Errors
     /// When the input ends.
     pub(super) fn ask(&mut self, question: &str, default: &str) -> Result<String, Failure> {
         let hint = if default.is_empty() { String::new() } else { format!(" [{}]", plain(default)) };
-        write!(self.prompt, "{question}{hint}: ").and_then(|()| self.prompt.flush()).map_err(|error| Failure::of_output(&error))?;
+        write!(self.prompt, "{}{hint}: ", plain_lines(question))
+            .and_then(|()| self.prompt.flush())
+            .map_err(|error| Failure::of_output(&error))?;
         let mut line = String::new();
         match self.input.read_line(&mut line) {
             Ok(0) => Err(Failure::Refused("nothing was done: the answers ended before the questions".into())),

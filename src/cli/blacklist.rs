@@ -16,7 +16,7 @@ use super::client::{Body, Client};
 use super::failure::Failure;
 use super::posting::{Daemon, Source, patiently, progress_bar};
 use super::screen::{Screen, Tone, Toned, uncoloured};
-use super::text::{counted, in_path, json_line, relative};
+use super::text::{counted, in_path, json_line, plain, relative};
 use crate::limits::{COMMAND_PAGE_MAX, EMIT_BATCH_EVENTS};
 use crate::model::blacklist::{BlacklistPage, Cause, Entry, Imported};
 use crate::model::{Address, Project, Remark};
@@ -236,7 +236,7 @@ fn import(project: &Project, file: &Path, daemon: &Client, output: &mut Output<'
         };
         let done = send(&mut post, &name, &batch).map_err(|failure| failure.and(&so_far(imported)))?;
         sum(&mut imported, done);
-        super::posting::Post::progress(&mut post, batch.read_bytes, imported.listed + imported.known);
+        super::posting::Post::progress(&mut post, batch.read_bytes, imported.listed.saturating_add(imported.known));
     }
     drop(post);
     output.show(&imported, |imported, screen| render_imported(imported, project, screen))
@@ -288,8 +288,8 @@ fn path_of(project: &Project, address: &Address) -> String {
 }
 
 fn sum(total: &mut Imported, more: Imported) {
-    total.listed += more.listed;
-    total.known += more.known;
+    total.listed = total.listed.saturating_add(more.listed);
+    total.known = total.known.saturating_add(more.known);
 }
 
 fn so_far(imported: Imported) -> String {
@@ -323,7 +323,7 @@ fn render_page(page: &BlacklistPage, project: &Project, screen: &Screen) -> Stri
     };
     let table = screen.table(&["ADDRESS", "REASON", "SINCE", "BY", "NOTE"], page.entries.iter().map(row).collect(), &[0]);
     match &page.next {
-        Some(next) => format!("{table}\nmore follow behind {next}: name it with --after, or a larger --limit\n"),
+        Some(next) => format!("{table}\nmore follow behind {}: name it with --after, or a larger --limit\n", plain(&next.to_string())),
         None => table,
     }
 }

@@ -78,7 +78,8 @@ fn render_sending(sending: &Sending, screen: &Screen) -> String {
         None => screen.paint(Tone::Good, &format!("sending; {pending} pending")) + "\n",
         Some(pause) => {
             let headline = format!("nothing is sent to anybody; events are still accepted; {pending} pending");
-            format!("{}\n  {pause} ({})\n", screen.paint(Tone::Waiting, &headline), relative(pause.since, screen.now))
+            let since = relative(pause.since, screen.now);
+            format!("{}\n  {}\n", screen.paint(Tone::Waiting, &headline), screen.paint(Tone::Plain, &format!("{pause} ({since})")))
         }
     }
 }
@@ -148,12 +149,8 @@ fn render_issued(issued: &TokenIssued, screen: &Screen) -> String {
     let warning =
         screen.paint(Tone::Waiting, "This token is shown once, now. Send it as \"Authorization: Bearer …\" with POST /v1/events:");
     let first = if issued.is_first { "\nIt is the first one: from now on nobody may post without a token.\n" } else { "" };
-    let covers = issued.summary.projects.join(", ");
-    format!(
-        "made the token {}, good at once for {covers}\n\n{warning}\n  {}\n{first}",
-        issued.summary.name,
-        screen.paint(Tone::Plain, &issued.token)
-    )
+    let headline = format!("made the token {}, good at once for {}", issued.summary.name, issued.summary.projects.join(", "));
+    format!("{}\n\n{warning}\n  {}\n{first}", screen.paint(Tone::Plain, &headline), screen.paint(Tone::Plain, &issued.token))
 }
 
 fn render_tokens(tokens: &[TokenSummary], screen: &Screen) -> String {

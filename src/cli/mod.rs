@@ -125,6 +125,17 @@ pub fn run(house: &dyn House) -> ExitCode {
     ExitCode::from(carry_out(std::env::args_os(), house, Screen::of_this_process(), &mut io::stdout(), &mut io::stderr()))
 }
 
+/// One command as [`run`] carries it out, with arguments and output that are not those of this process, for a screen of so many columns and without colours: its exit code.
+pub fn run_with(
+    arguments: impl IntoIterator<Item = OsString>,
+    house: &dyn House,
+    width: Option<u16>,
+    stdout: &mut dyn Write,
+    stderr: &mut dyn Write,
+) -> u8 {
+    carry_out(arguments, house, Screen { now: wall_now(), colour: false, width, height: None }, stdout, stderr)
+}
+
 /// The parser's definition, from which the manual page and completions are made.
 #[must_use]
 pub fn definition() -> clap::Command {

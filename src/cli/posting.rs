@@ -110,7 +110,7 @@ pub(super) fn patiently(post: &mut impl Post, body: &Body, when_unclear: &str) -
         let busy = matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         let Some(asked_s) = answer.retry_after_s.filter(|_| busy) else { return Ok(answer) };
         let wait_s = asked_s.max(1);
-        if waited_s + wait_s > EMIT_WAIT_MAX_S {
+        if wait_s > EMIT_WAIT_MAX_S.saturating_sub(waited_s) {
             let waited = span(waited_s * 1000);
             return Err(Failure::Refused(format!(
                 "{}\nthe daemon is still busy after {waited}, and asks for {wait_s} s more",

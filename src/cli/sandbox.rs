@@ -10,7 +10,7 @@ use super::Output;
 use super::client::{Answer, Body, Client, NoAnswer};
 use super::failure::Failure;
 use super::screen::{Screen, Tone, Toned, uncoloured};
-use super::text::{counted, json_line, relative};
+use super::text::{counted, json_line, plain, relative};
 use crate::limits::SANDBOX_WAIT_MAX_MS;
 use crate::model::SandboxToken;
 use crate::model::sandbox::{Behaviour, NewSandbox, ReceivedPage, ReceivedRequest, SandboxSummary, Script};
@@ -103,7 +103,7 @@ pub(super) fn sandbox(command: &Sandbox, daemon: &Client, output: &mut Output<'_
     match command {
         Sandbox::New(new) => {
             let made = make(&wanted(new)?, daemon)?;
-            output.show(&made, |made, _| format!("{}\n", made.url))?;
+            output.show(&made, |made, _| format!("{}\n", plain(&made.url)))?;
             if !output.json {
                 output.remark(&format!(
                     "{}; see what it gets in a browser, or with `hookwheel sandbox watch {}`",
@@ -119,7 +119,9 @@ pub(super) fn sandbox(command: &Sandbox, daemon: &Client, output: &mut Output<'_
             let found = find(Some(&named.sandbox), daemon)?;
             let path = format!("/v1/sandboxes/{}", found.token);
             let removed = answered(daemon.call(Method::DELETE, &path, None), daemon)?.read::<SandboxSummary>()?;
-            output.show(&removed, |removed, _| format!("removed {}, and {}\n", removed.url, counted(removed.kept, "request", "requests")))
+            output.show(&removed, |removed, _| {
+                format!("removed {}, and {}\n", plain(&removed.url), counted(removed.kept, "request", "requests"))
+            })
         }
     }
 }
@@ -235,7 +237,7 @@ fn render_list(all: &[SandboxSummary], screen: &Screen) -> String {
     });
     let table = screen.table(&["SANDBOX", "TITLE", "BEHAVIOUR", "WEBHOOKS", "RECEIVED", "LAST"], rows.collect(), &[0]);
     let base = all[0].url.trim_end_matches(all[0].token.as_str());
-    format!("{table}\neach receives at {base}SANDBOX\n")
+    format!("{table}\neach receives at {}SANDBOX\n", plain(base))
 }
 
 /// A received request, whole.

@@ -30,7 +30,7 @@ pub(super) fn plain_lines(text: &str) -> String {
 /// # Errors
 /// When the value can't be written as JSON.
 pub(super) fn pretty_json(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    Ok(harmless_json(serde_json::to_string_pretty(value)?))
+    Ok(escaped(serde_json::to_string_pretty(value)?))
 }
 
 /// One line of JSON, as safe to look at as [`pretty_json`].
@@ -38,16 +38,17 @@ pub(super) fn pretty_json(value: &impl Serialize) -> Result<String, serde_json::
 /// # Errors
 /// When the value can't be written as JSON.
 pub(super) fn json_line(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    serde_json::to_string(value).map(harmless_json)
+    serde_json::to_string(value).map(escaped)
 }
 
-fn harmless_json(json: String) -> String {
+/// JSON or TOML with every letter in its texts escaped that [`plain`] would show: both know such an escape, so it says the same.
+pub(super) fn escaped(text: String) -> String {
     let escape = |letter: char| match letter {
         '\n' => Cow::Borrowed("\n"),
         letter if is_unsafe(letter) => Cow::Owned(format!("\\u{:04x}", u32::from(letter))),
         letter => Cow::Owned(letter.to_string()),
     };
-    if json.chars().any(|letter| letter != '\n' && is_unsafe(letter)) { json.chars().map(escape).collect() } else { json }
+    if text.chars().any(|letter| letter != '\n' && is_unsafe(letter)) { text.chars().map(escape).collect() } else { text }
 }
 
 fn is_unsafe(letter: char) -> bool {

@@ -24,6 +24,7 @@ pub mod offline;
 mod open_files;
 mod operations;
 mod outbound;
+pub mod passed;
 mod publications;
 mod registry;
 mod reload;

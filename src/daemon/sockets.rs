@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, UnixListener};
 
-use super::DaemonError;
+use super::{DaemonError, passed};
 use crate::config::Config;
 use crate::server::doors;
 
@@ -40,6 +40,8 @@ impl Sockets {
     /// # Errors
     /// [`DaemonError`] when systemd passed something else, or an address is taken.
     pub(super) async fn open(config: &Config, admin_socket: &Path) -> Result<Self, DaemonError> {
+        let [count, process, first] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDS_FIRST_FD"].map(std::env::var_os);
+        passed::count(count.as_deref(), process.as_deref(), first.as_deref(), std::process::id()).map_err(|sentence| strange(&sentence))?;
         let Passed { listener, admin } = Passed::take(ListenFd::from_env())?;
         let listener = match listener {
             Some(listener) => {

@@ -3,6 +3,7 @@
 //! `/etc/hosts` comes first and then stands alone, as with the system's own resolver: a name in it is never asked for in the DNS, not even for its other family. The
 //! machine's search domains are left out, for a URL names its host in full.
 
+use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,6 +14,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{Hosts, TokioResolver};
 use tokio::time::timeout;
 
@@ -57,11 +59,20 @@ impl Names {
     /// # Errors
     /// When the resolver can't be set up.
     pub fn from_system() -> Result<Self, NetError> {
-        let hosts = Hosts::from_system().unwrap_or_else(|error| {
+        let [resolv_conf, hosts] = ["/etc/resolv.conf", "/etc/hosts"].map(std::fs::read);
+        Self::from_files(resolv_conf, hosts)
+    }
+
+    /// The names of a system with these files, which may be missing, and in which anything may stand.
+    ///
+    /// # Errors
+    /// When the resolver can't be set up.
+    pub fn from_files(resolv_conf: io::Result<Vec<u8>>, hosts: io::Result<Vec<u8>>) -> Result<Self, NetError> {
+        let hosts = hosts.and_then(|bytes| hosts_in(&bytes)).unwrap_or_else(|error| {
             tracing::warn!(%error, "/etc/hosts could not be read");
             Hosts::default()
         });
-        match hickory_resolver::system_conf::read_system_conf() {
+        match resolv_conf.map_err(NetError::from).and_then(parse_resolv_conf) {
             Ok((config, options)) => Self::new(config, options, hosts),
             Err(error) => {
                 tracing::warn!(%error, "no name server is known from /etc/resolv.conf; only names in /etc/hosts can be resolved");
@@ -160,6 +171,13 @@ impl Names {
             .take(limits::RESOLVED_ADDRESSES_MAX)
             .collect()
     }
+}
+
+/// A line that is no UTF-8, such as an old comment, takes no other line with it.
+fn hosts_in(bytes: &[u8]) -> io::Result<Hosts> {
+    let mut hosts = Hosts::default();
+    hosts.read_hosts_conf(String::from_utf8_lossy(bytes).as_bytes())?;
+    Ok(hosts)
 }
 
 /// The answer for the other family; none when the first has addresses and the other does not come soon.

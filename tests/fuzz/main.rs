@@ -106,6 +106,12 @@ fn seeds_of_what_has_checksums_are_read_as_what_they_are() {
     assert!(indexes >= 3, "{indexes} indexes");
 }
 
+#[test]
+fn seeds_of_answers_are_understood_by_their_commands() {
+    let understood = corpus("daemon_answer").iter().filter(|bytes| targets::answers::is_understood(bytes)).count();
+    assert!(understood >= 50, "{understood} answers");
+}
+
 /// A test for each target, so that they run side by side.
 macro_rules! tests {
     ($($name:ident),* $(,)?) => {
@@ -135,9 +141,13 @@ tests!(
     response,
     fact,
     row,
+    block,
     segment,
     index,
     manifest,
     sealed,
-    sandbox_log
+    sandbox_log,
+    daemon_answer,
+    resolver_files,
+    listen_fds
 );

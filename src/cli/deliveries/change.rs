@@ -125,13 +125,13 @@ struct Summary {
 
 impl Summary {
     fn add(&mut self, slice: &BulkReport) {
-        self.matched += slice.matched;
-        self.changed += slice.changed;
-        self.in_flight += slice.in_flight;
-        self.not_as_wanted += slice.not_as_wanted;
-        self.without_webhook += slice.without_webhook;
-        self.queue_full += slice.queue_full;
-        self.gone += slice.gone;
+        self.matched = self.matched.saturating_add(slice.matched);
+        self.changed = self.changed.saturating_add(slice.changed);
+        self.in_flight = self.in_flight.saturating_add(slice.in_flight);
+        self.not_as_wanted = self.not_as_wanted.saturating_add(slice.not_as_wanted);
+        self.without_webhook = self.without_webhook.saturating_add(slice.without_webhook);
+        self.queue_full = self.queue_full.saturating_add(slice.queue_full);
+        self.gone = self.gone.saturating_add(slice.gone);
     }
 }
 

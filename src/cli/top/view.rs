@@ -168,7 +168,7 @@ impl View {
 
     /// Takes in how the webhooks fare.
     pub(super) fn learn_top(&mut self, top: Top) {
-        let rate = |now: u64, before: u64, elapsed_ms: u64| Some(now.checked_sub(before)? * 1_000_000 / elapsed_ms);
+        let rate = |now: u64, before: u64, elapsed_ms: u64| Some(now.checked_sub(before)?.saturating_mul(1_000_000) / elapsed_ms);
         if let Some(before) = &self.top {
             let elapsed_ms = top.at.since_ms(before.at).max(1);
             let accepted = rate(top.counters.accepted, before.counters.accepted, elapsed_ms);

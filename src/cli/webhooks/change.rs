@@ -16,7 +16,7 @@ use crate::cli::asking::{self, Asker};
 use crate::cli::client::{Body, Client};
 use crate::cli::failure::Failure;
 use crate::cli::screen::{Screen, Tone};
-use crate::cli::text::counted;
+use crate::cli::text::{counted, escaped};
 use crate::limits::SECRET_FILE_SIZE_MAX;
 use crate::model::report::{SecretRotated, WebhookDetail, WebhookRemoved};
 use crate::model::{Definition, EventType, Origin, WebhookId};
@@ -116,7 +116,9 @@ pub(super) fn export(arguments: &Export, daemon: &Client, output: &mut Output<'_
         output.remark("no webhook was added: all stand in the file, or there are none; name one to export it");
     }
     let with_secrets = arguments.with_secrets;
-    output.show(&definitions, |definitions, _| definitions.iter().map(|definition| render_export(definition, with_secrets)).collect())
+    output.show(&definitions, |definitions, _| {
+        definitions.iter().map(|definition| escaped(render_export(definition, with_secrets))).collect()
+    })
 }
 
 fn render_export(definition: &Definition, with_secrets: bool) -> String {

@@ -183,6 +183,15 @@ async fn the_hosts_file_comes_first_and_asks_nobody() {
 }
 
 #[tokio::test]
+async fn a_line_of_the_hosts_file_that_is_no_utf8_takes_no_other_with_it() {
+    let hosts = b"# f\xfcr alle\n10.0.0.7 crm.internal\n10.0.0.8 m\xfcller.internal\n10.0.0.9 last.internal\n";
+    let names = Names::from_files(Ok(Vec::new()), Ok(hosts.to_vec())).unwrap();
+    for (name, address) in [("crm.internal", "10.0.0.7"), ("last.internal", "10.0.0.9")] {
+        assert_eq!(names.addresses(name).await.unwrap(), [address.parse::<IpAddr>().unwrap()]);
+    }
+}
+
+#[tokio::test]
 async fn without_a_name_server_the_names_in_the_hosts_file_still_resolve() {
     let (receiver, _) = obedient().await;
     let dispatcher = knowing(ResolverConfig::default(), "127.0.0.1 crm.internal");

@@ -99,7 +99,7 @@ impl RecentAttempts {
     /// How many of a thousand attempts succeeded; none where there was none.
     #[must_use]
     pub fn succeeded_permille(&self) -> Option<u64> {
-        ((self.attempts - self.failed.min(self.attempts)) * 1000).checked_div(self.attempts)
+        self.attempts.saturating_sub(self.failed).saturating_mul(1000).checked_div(self.attempts)
     }
 }
 

@@ -16,7 +16,7 @@ use super::keys::{self, BadRow};
 use super::{Row, TableError};
 
 /// Rows of one block at most.
-pub(super) const ROWS_MAX: usize = 64;
+pub const ROWS_MAX: usize = 64;
 
 /// Families whose rows are kept in blocks: those that are many, small, and change beside one another because their keys begin with a moment.
 const PACKED: [u8; 2] = [b'q', b'x'];
@@ -27,25 +27,31 @@ pub(super) fn family_of(key: &[u8]) -> Option<u8> {
 }
 
 /// A key and its value.
-pub(super) type Pair = (Vec<u8>, Vec<u8>);
+pub type Pair = (Vec<u8>, Vec<u8>);
 
 /// A key and its value, where they lie.
 type Borrowed<'key, 'value> = (&'key [u8], &'value [u8]);
 
 /// The rows of a block, one after the other.
-pub(super) struct Rows<'a> {
+pub struct Rows<'a> {
     key: Vec<u8>,
     rest: &'a [u8],
 }
 
 impl<'a> Rows<'a> {
     /// The rows of the block that stands under `key`.
-    pub(super) fn of(key: &[u8], sealed: &'a [u8]) -> Result<Self, BadRow> {
+    ///
+    /// # Errors
+    /// When its checksum shows it to be damaged.
+    pub fn of(key: &[u8], sealed: &'a [u8]) -> Result<Self, BadRow> {
         Ok(Self { key: key.to_vec(), rest: keys::unseal(key, sealed)? })
     }
 
-    /// The next row.
-    pub(super) fn step(&mut self) -> Result<Option<Borrowed<'_, 'a>>, BadRow> {
+    /// The next row; none behind the last one.
+    ///
+    /// # Errors
+    /// When the bytes are no row.
+    pub fn step(&mut self) -> Result<Option<Borrowed<'_, 'a>>, BadRow> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -68,7 +74,10 @@ impl<'a> Rows<'a> {
 }
 
 /// The value of one row of a block.
-pub(super) fn find(block_key: &[u8], sealed: &[u8], wanted: &[u8]) -> Result<Option<Vec<u8>>, BadRow> {
+///
+/// # Errors
+/// When the block is damaged.
+pub fn find(block_key: &[u8], sealed: &[u8], wanted: &[u8]) -> Result<Option<Vec<u8>>, BadRow> {
     let mut rows = Rows::of(block_key, sealed)?;
     while let Some((key, value)) = rows.step()? {
         if key >= wanted {
@@ -82,7 +91,7 @@ pub(super) fn find(block_key: &[u8], sealed: &[u8], wanted: &[u8]) -> Result<Opt
 ///
 /// # Errors
 /// When the block is damaged, or a row is too large for one.
-pub(super) fn edited(key: &[u8], sealed: Option<&[u8]>, changes: &[Row]) -> Result<Vec<Pair>, TableError> {
+pub fn edited(key: &[u8], sealed: Option<&[u8]>, changes: &[Row]) -> Result<Vec<Pair>, TableError> {
     let mut rows: Vec<Pair> = Vec::with_capacity(ROWS_MAX + changes.len());
     let mut changes = changes.iter().peekable();
     if let Some(sealed) = sealed {

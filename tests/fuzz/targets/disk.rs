@@ -1,6 +1,6 @@
 //! What is read from the disk, where somebody else may have written. A target here never writes outside of a directory of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -15,6 +15,7 @@ use hookwheel::store::history::read_index;
 use hookwheel::store::journal::frame;
 use hookwheel::store::journal::medium::MediumFile;
 use hookwheel::store::journal::segment::{JournalId, Scanned, SegmentHeader, SegmentScan};
+use hookwheel::store::view::block::{self, Pair, Rows};
 use hookwheel::store::view::keys::{self, BlacklistRow, IdempotencyRow, Meta, QueueRow};
 use tempfile::TempDir;
 
@@ -26,7 +27,7 @@ const SEGMENT: SegmentHeader = SegmentHeader { number: 1, journal: JournalId(7),
 const TOKEN: &str = "abcdefghijklmnopqrstuvwxyz234567";
 
 /// A directory in memory, where the system has a place for such: what is made sure of costs no time there.
-fn directory() -> TempDir {
+pub(super) fn directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("there is room")
 }
 
@@ -57,8 +58,61 @@ pub(super) fn row(bytes: &[u8]) {
     }
 }
 
-/// Frames behind a good header: a scan ends, and goes through them in order.
+/// The key of a block of the view and its rows, with their right checksum: written again they are the same, and those in order can be found and changed.
+pub(super) fn rows_of_block(bytes: &[u8]) {
+    let Some((length, rest)) = bytes.split_first() else { return };
+    let (key, rows) = rest.split_at(usize::from(*length).min(rest.len()));
+    let sealed = keys::seal(key, rows.to_vec());
+    let Some(rows) = rows_in(&[(key.to_vec(), sealed.clone())]) else {
+        assert!(block::edited(key, Some(&sealed), &[]).is_err());
+        return;
+    };
+    let written = block::edited(key, Some(&sealed), &[]);
+    assert!(written.is_err() || rows_in(&written.unwrap_or_default()).as_ref() == Some(&rows));
+    if !rows.is_sorted_by(|(one, _), (next, _)| one < next) || rows.first().is_some_and(|(first, _)| first.as_slice() < key) {
+        return;
+    }
+    for (row, value) in rows.iter().step_by(rows.len() / block::ROWS_MAX + 1) {
+        assert_eq!(block::find(key, &sealed, row).expect("it was read before").as_ref(), Some(value));
+    }
+    let mut changes = BTreeMap::new();
+    for (index, (row, _)) in rows.iter().enumerate() {
+        match index % 4 {
+            0 => drop(changes.insert(row.clone(), None)),
+            1 => drop(changes.insert(row.clone(), Some(vec![1]))),
+            2 => drop(changes.insert([row.as_slice(), &[0]].concat(), Some(Vec::new()))),
+            _ => {}
+        }
+    }
+    let mut wanted = rows.into_iter().collect::<BTreeMap<_, _>>();
+    for (row, value) in &changes {
+        match value {
+            Some(value) => drop(wanted.insert(row.clone(), value.clone())),
+            None => drop(wanted.remove(row)),
+        }
+    }
+    // A row may be too large for a block now.
+    let Ok(blocks) = block::edited(key, Some(&sealed), &changes.into_iter().collect::<Vec<_>>()) else { return };
+    assert!(blocks.is_sorted_by(|(one, _), (next, _)| one < next));
+    assert!(blocks.iter().all(|one| rows_in(std::slice::from_ref(one)).is_some_and(|rows| (1..=block::ROWS_MAX).contains(&rows.len()))));
+    assert_eq!(rows_in(&blocks), Some(wanted.into_iter().collect()));
+}
+
+/// The rows of these blocks, one after the other; nothing where they are damaged.
+fn rows_in(blocks: &[Pair]) -> Option<Vec<Pair>> {
+    let mut found = Vec::new();
+    for (key, sealed) in blocks {
+        let mut rows = Rows::of(key, sealed).ok()?;
+        while let Some((key, value)) = rows.step().ok()? {
+            found.push((key.to_vec(), value.to_vec()));
+        }
+    }
+    Some(found)
+}
+
+/// Frames behind a good header: a scan ends, and goes through them in order. And the same bytes as a header.
 pub(super) fn segment(bytes: &[u8]) {
+    header(bytes);
     let mut file = SEGMENT.to_bytes();
     let start = file.len() as u64;
     file.extend_from_slice(bytes);
@@ -79,6 +133,27 @@ pub(super) fn segment(bytes: &[u8]) {
                 drop(scan.remains(offset, skipped));
             }
         }
+    }
+}
+
+/// The beginning of a segment: what it says of itself it says again when it is written anew.
+fn header(bytes: &[u8]) {
+    let mut mended = bytes.to_vec();
+    // With its right mark and checksum, so that what is behind those is reached.
+    if let Some(copy) = mended.first_chunk_mut::<48>() {
+        copy[..8].copy_from_slice(b"HKWSEG\0\0");
+        let checksum = crc32c::crc32c(&copy[..44]);
+        copy[44..].copy_from_slice(&checksum.to_le_bytes());
+    }
+    for bytes in [bytes.to_vec(), mended] {
+        let number = bytes.get(12..16).and_then(|number| number.try_into().ok()).map_or(SEGMENT.number, u32::from_le_bytes);
+        let file = Bytes(Mutex::new(bytes));
+        let read = SegmentHeader::read(&file, number).expect("memory does not fail");
+        let newer = SegmentHeader::newer_format(&file).expect("memory does not fail");
+        assert!(newer.is_none_or(|format| format > 1));
+        let Some(header) = read else { continue };
+        let again = Bytes(Mutex::new(header.to_bytes()));
+        assert!(SegmentHeader::read(&again, number).expect("memory does not fail") == read && header.damaged_copies(&again).is_empty());
     }
 }
 

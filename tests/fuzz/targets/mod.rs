@@ -1,9 +1,11 @@
 //! What outside bytes are given to, and what must hold whatever they are. A target panics when it does not hold; it never keeps anything.
 
+pub(crate) mod answers;
 pub(crate) mod disk;
 mod publication;
 mod receiver;
 mod sealed;
+mod system;
 mod texts;
 
 use hookwheel::time::UnixMillis;
@@ -28,7 +30,7 @@ pub(crate) struct Target {
 }
 
 /// Every target that needs no daemon.
-pub(crate) static TARGETS: [Target; 18] = [
+pub(crate) static TARGETS: [Target; 22] = [
     Target {
         name: "event",
         words: &[
@@ -163,7 +165,8 @@ pub(crate) static TARGETS: [Target; 18] = [
     },
     Target { name: "fact", words: &["\u{fb}\u{ff}\u{ff}", "\0", "\u{1}", "evt_", "success"], runs: MANY, run: disk::fact },
     Target { name: "row", words: &["\0\0\0\0", "\u{7f}"], runs: MANY, run: disk::row },
-    Target { name: "segment", words: &["\0\0\0\0\0\0\0\0"], runs: MANY, run: disk::segment },
+    Target { name: "block", words: &["\0\u{1}\u{1}", "\u{1}\u{1}\0", "\0\0\0", "\u{7f}", "q", "x"], runs: MANY, run: disk::rows_of_block },
+    Target { name: "segment", words: &["\0\0\0\0\0\0\0\0", "\u{1}\0\0\0", "\u{2}\0\0\0"], runs: MANY, run: disk::segment },
     Target {
         name: "index",
         words: &["HKWHIS\0\0", "\u{1}\0\0\0", "\0\0\0\0", "email.status.delivered", "shop.example.com"],
@@ -194,6 +197,58 @@ pub(crate) static TARGETS: [Target; 18] = [
         ],
         runs: SOME,
         run: disk::sandbox_log,
+    },
+    Target {
+        name: "daemon_answer",
+        words: &[
+            "\\u001b[2J",
+            "\u{9b}2J",
+            "\u{202e}",
+            "\u{7f}",
+            "\\n",
+            "\0",
+            "\u{301}",
+            "\u{4e16}\u{754c}",
+            "null",
+            "[]",
+            "{}",
+            "\"next\":\"a\"",
+            "18446744073709551615",
+            "9999-12-31T23:59:59Z",
+            "\"errors\":[{\"index\":0,\"message\":\"\\u001b\"}]",
+        ],
+        runs: SOME,
+        run: answers::daemon_answer,
+    },
+    Target {
+        name: "resolver_files",
+        words: &[
+            "nameserver ",
+            "search ",
+            "domain ",
+            "options ",
+            "ndots:",
+            "timeout:",
+            "attempts:",
+            "4294967295",
+            "127.0.0.1",
+            "fe80::1%eth0",
+            "::1 ",
+            "\0",
+            "\n",
+            "#",
+            "\u{feff}",
+            "xn--",
+            ".",
+        ],
+        runs: SOME,
+        run: system::resolver_files,
+    },
+    Target {
+        name: "listen_fds",
+        words: &["\n", "1", "2", "16", "17", "4242", "-1", "+", "2147483647", "4294967296", "18446744073709551615"],
+        runs: MANY,
+        run: system::listen_fds,
     },
 ];
 

@@ -13,6 +13,7 @@ use hookwheel::model::{
     WebhookId, WebhookNumber, WebhookSpec, submission,
 };
 use hookwheel::store::history::FollowPlace;
+use hookwheel::store::journal::segment;
 use hookwheel::time::UnixMillis;
 use rustls::RootCertStore;
 use serde_json::value::RawValue;
@@ -149,6 +150,7 @@ pub(super) fn names(bytes: &[u8]) {
     same(Secret::parse, text, |secret| secret.expose_text().to_string());
     same(|text| text.parse::<Moment>(), text, ToString::to_string);
     same(|text| text.parse::<FollowPlace>(), text, ToString::to_string);
+    same(|text| segment::parse_file_name(text).ok_or(()), text, |number| segment::file_name(*number));
 }
 
 /// An entry that was imported can be exported and imported again.
