@@ -22,7 +22,7 @@ pub fn count(count: Option<&OsStr>, process: Option<&OsStr>, first: Option<&OsSt
     let count = number::<usize>(text).filter(|count| *count <= PASSED_SOCKETS_MAX);
     let count = count.ok_or_else(|| format!("LISTEN_FDS is {text:?}, which is no number from 0 to {PASSED_SOCKETS_MAX}"))?;
     match first {
-        Some(first) if count > 0 && number(first).is_none_or(|first: u32| first < FIRST || first >= 1 << 30) => {
+        Some(first) if count > 0 && number(first).is_none_or(|first: u32| !(FIRST..1 << 30).contains(&first)) => {
             Err(format!("LISTEN_FDS_FIRST_FD is {first:?}, which is no descriptor behind the standard streams"))
         }
         _ => Ok(count),
