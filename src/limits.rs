@@ -96,10 +96,6 @@ pub const PENDING_MAX: u32 = 100_000_000;
 pub const PENDING_PER_WEBHOOK_DEFAULT: u32 = 1_000_000;
 /// Connections to the listener at once (`[limits] max_connections`).
 pub const CONNECTIONS_DEFAULT: u32 = 4096;
-/// Webhooks configured at once.
-pub const WEBHOOKS_MAX: usize = 1_000_000;
-/// Deliveries that one event can make.
-pub const DELIVERIES_PER_EVENT_MAX: usize = 65_535;
 
 /// Publications (requests) that may be inside the engine and the writer at once; a further one is answered `503`.
 pub const INGEST_PERMITS: usize = 256;

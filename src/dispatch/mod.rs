@@ -257,7 +257,7 @@ impl Dispatcher {
                     let rested_ms = connection.traffic.since_answer_ms().saturating_sub(since_sent.elapsed_ms());
                     !progress.opened(connection) && !is_sandbox(spec) && rested_ms >= self.shared.keeping.idle_ms / limits::RESTED_PART
                 });
-                was_lost = outcome::was_refused_unread(&error) || had_rested && outcome.class == OutcomeClass::ConnectionClosed;
+                was_lost = outcome::was_not_taken_up(&error) || had_rested && outcome.class == OutcomeClass::ConnectionClosed;
                 outcome
             }
             Err(_) => {

@@ -78,13 +78,15 @@ pub fn of_client_error(error: &legacy::Error, host: &str, talk: TlsTalk) -> Outc
     Outcome::new(OutcomeClass::InternalError, format!("the request failed in a way that hookwheel does not know: {}", with_causes(error)))
 }
 
-/// Whether the receiver said that it did not take the request up: `REFUSED_STREAM`, or a graceful `GOAWAY` whose last stream came before (RFC 9113, sections 6.8 and 8.7).
+/// Whether the receiver said that it did not take the request up, `REFUSED_STREAM` or a graceful `GOAWAY` whose last stream came before (RFC 9113, sections 6.8 and 8.7), or the connection ended
+/// while the request waited for its turn on it, of which nothing was sent.
 #[must_use]
-pub fn was_refused_unread(error: &legacy::Error) -> bool {
-    find::<h2::Error>(error).is_some_and(|h2| {
-        let reason = if h2.is_go_away() { h2::Reason::NO_ERROR } else { h2::Reason::REFUSED_STREAM };
-        h2.is_remote() && h2.reason() == Some(reason)
-    })
+pub fn was_not_taken_up(error: &legacy::Error) -> bool {
+    find::<hyper::Error>(error).is_some_and(is_of_waiting)
+        || find::<h2::Error>(error).is_some_and(|h2| {
+            let reason = if h2.is_go_away() { h2::Reason::NO_ERROR } else { h2::Reason::REFUSED_STREAM };
+            h2.is_remote() && h2.reason() == Some(reason)
+        })
 }
 
 /// The outcome of a response whose body failed. `has_ended`: whether its connection was seen to end.
@@ -154,6 +156,10 @@ fn of_hyper_error(error: &hyper::Error, when: &str) -> Outcome {
     if error.is_parse() || error.is_parse_status() {
         return Outcome::new(OutcomeClass::InvalidResponse, format!("the receiver does not speak HTTP: {}", with_causes(error)));
     }
+    if is_of_waiting(error) {
+        let sentence = "the receiver closed the connection while the request waited for its turn on it";
+        return Outcome::new(OutcomeClass::ConnectionClosed, sentence);
+    }
     // A client of hyper has no other time-out than that for the reply to a PING.
     if error.is_timeout() {
         return of_silence(when);
@@ -179,6 +185,11 @@ fn of_hyper_error(error: &hyper::Error, when: &str) -> Outcome {
         return Outcome::new(OutcomeClass::ConnectionClosed, format!("the receiver closed the connection {when}"));
     }
     Outcome::new(OutcomeClass::InvalidResponse, format!("the exchange with the receiver broke off {when}: {}", with_causes(error)))
+}
+
+/// hyper has no other name for it: the task of the connection is gone, and with it a request that had not left it yet. Nothing else in a request of ours is its user's fault.
+fn is_of_waiting(error: &hyper::Error) -> bool {
+    error.is_user()
 }
 
 fn of_silence(when: &str) -> Outcome {

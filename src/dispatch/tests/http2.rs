@@ -2,7 +2,7 @@
 
 use super::framed::{Answer, When, framed, go_away, ok, reset};
 use super::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, frame};
-use super::receivers::Identity;
+use super::receivers::{Identity, tls_receiver};
 use super::*;
 use h2::Reason;
 
@@ -105,6 +105,52 @@ async fn a_connection_that_http2_ends_is_charged_and_its_request_is_not_sent_aga
             assert_eq!(requests.load(Ordering::SeqCst), 1, "{reason:?} {last_stream}: {outcome:?}");
         }
     }
+}
+
+/// A receiver that takes one request at a time answers the first on a connection, leaves the second unanswered, and closes the connection when it is told to. On others it answers all.
+#[tokio::test]
+async fn what_waits_for_its_turn_on_a_connection_that_ends_is_sent_on_another() {
+    let identity = Identity::of("localhost");
+    let (taken, mut is_taken) = tokio::sync::mpsc::channel(1);
+    let close = Arc::new(tokio::sync::Notify::new());
+    let closing = Arc::clone(&close);
+    let address = tls_receiver(identity.acceptor(&["h2"]), move |stream, number| {
+        let (taken, closing) = (taken.clone(), Arc::clone(&closing));
+        async move {
+            let mut connection = h2::server::Builder::new().max_concurrent_streams(1).handshake::<_, Bytes>(stream).await.unwrap();
+            let mut unanswered = None;
+            loop {
+                tokio::select! {
+                    request = connection.accept() => {
+                        let Some(Ok((_, mut respond))) = request else { return };
+                        if number == 1 && respond.stream_id().as_u32() == 3 {
+                            unanswered = Some(respond);
+                            taken.send(()).await.unwrap();
+                        } else {
+                            drop(respond.send_response(hyper::http::Response::new(()), true).unwrap());
+                        }
+                    }
+                    () = closing.notified(), if unanswered.is_some() => return,
+                }
+            }
+        }
+    })
+    .await;
+    let dispatcher = trusting(identity.as_roots());
+    let attempt = || {
+        let (dispatcher, job) = (dispatcher.clone(), job(&url(address)));
+        tokio::spawn(async move { dispatcher.attempt(job).await })
+    };
+    assert_eq!(attempt().await.unwrap().class, OutcomeClass::Success);
+    let unanswered = attempt();
+    tokio::time::timeout(Duration::from_secs(60), is_taken.recv()).await.unwrap().unwrap();
+    let waiting = attempt();
+    // It waits on the connection by then, or finds that it is gone, which it may.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    close.notify_one();
+    assert_eq!(unanswered.await.unwrap().class, OutcomeClass::ConnectionClosed);
+    let outcome = waiting.await.unwrap();
+    assert_eq!(outcome.class, OutcomeClass::Success, "{outcome:?}");
 }
 
 /// It takes the request, perhaps begins to answer, and from then on the connection might as well be cut.
