@@ -284,7 +284,7 @@ pub const HTTP2_PING_MS: u64 = 5000;
 pub const DNS_OTHER_FAMILY_MS: u64 = 50;
 /// Addresses of one DNS answer that are considered.
 pub const RESOLVED_ADDRESSES_MAX: usize = 32;
-/// Sockets that systemd may pass. Two are used; that there are more is told of each that is not.
+/// Sockets that systemd may pass. Two can be used; what is wrong with a third is said of it.
 pub const PASSED_SOCKETS_MAX: usize = 16;
 /// Attempts that may still run after SIGTERM, before they are given up.
 pub const DRAIN_TIMEOUT_MS: u64 = 25_000;

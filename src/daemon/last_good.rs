@@ -50,16 +50,26 @@ pub(super) fn load(path: &Path, last_good: bool, environment: &Environment) -> R
 
 /// The last good configuration of the file at `path`, or why there is none.
 fn remembered(server: &ServerSettings, path: &Path, environment: &Environment) -> Result<Config, String> {
-    let nothing = || "there is no earlier good one to start with".to_owned();
-    let stored = data_dir::remembered_configuration(&server.data_dir).ok().flatten().ok_or_else(nothing)?;
-    let (text, _) = sealing::open_text(&server.sealing_keys, &stored, PLACE).map_err(|why| format!("the last good one {why}"))?;
     // Relative paths in it still begin where the file is; a secret's file may be gone, and then it is good no longer.
-    Config::parse(path, &text, environment).map_err(|_| nothing())
+    Config::parse(path, &remembered_text(server)?, environment).map_err(|_| nothing())
+}
+
+fn remembered_text(server: &ServerSettings) -> Result<Zeroizing<String>, String> {
+    let stored = data_dir::remembered_configuration(&server.data_dir).ok().flatten().ok_or_else(nothing)?;
+    let opened = sealing::open_text(&server.sealing_keys, &stored, PLACE);
+    opened.map(|(text, _)| text).map_err(|why| format!("the last good one {why}"))
+}
+
+fn nothing() -> String {
+    "there is no earlier good one to start with".to_owned()
 }
 
 /// Whether this configuration names no tokens, and the one that was in force last did. One that is good no longer is taken for one that did not.
 pub(super) fn lost_tokens(config: &Config, environment: &Environment) -> bool {
-    config.tokens.is_empty() && remembered(&config.server, &config.path, environment).is_ok_and(|last| !last.tokens.is_empty())
+    // What has not changed need not be read again, and it may be long.
+    config.tokens.is_empty()
+        && remembered_text(&config.server).is_ok_and(|last| *last != **config.source.0)
+        && remembered(&config.server, &config.path, environment).is_ok_and(|last| !last.tokens.is_empty())
 }
 
 /// Remembers a configuration that is in force. That this fails is no reason to stop.

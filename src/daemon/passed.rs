@@ -10,13 +10,15 @@ use crate::limits::PASSED_SOCKETS_MAX;
 /// The descriptor of the first socket where none is named, behind the three standard streams.
 const FIRST: u32 = 3;
 
-/// How many sockets `LISTEN_FDS` promises to the process `own`: none where it is not set, or `LISTEN_PID` names another process. `first` is `LISTEN_FDS_FIRST_FD`.
+/// How many sockets `LISTEN_FDS` promises to the process `own`: none where it is not set, or `LISTEN_PID` names another process. `first` is `LISTEN_FDS_FIRST_FD`. What is set and empty is taken
+/// for not set.
 ///
 /// # Errors
 /// A sentence, where they name what can't be.
 pub fn count(count: Option<&OsStr>, process: Option<&OsStr>, first: Option<&OsStr>, own: u32) -> Result<usize, String> {
+    let [count, process, first] = [count, process, first].map(|text| text.filter(|text| !text.is_empty()));
     let Some(text) = count else { return Ok(0) };
-    if process.is_some_and(|process| !process.is_empty() && number::<u32>(process) != Some(own)) {
+    if process.is_some_and(|process| number::<u32>(process) != Some(own)) {
         return Ok(0);
     }
     let count = number::<usize>(text).filter(|count| *count <= PASSED_SOCKETS_MAX);
@@ -40,10 +42,10 @@ mod tests {
     #[test]
     fn sockets_for_another_process_are_none_and_what_can_not_be_is_refused() {
         let count = |texts: [&str; 3]| {
-            let [fds, process, first] = texts.map(|text| Some(OsStr::new(text)).filter(|text| !text.is_empty()));
+            let [fds, process, first] = texts.map(|text| Some(OsStr::new(text)));
             super::count(fds, process, first, 7)
         };
-        assert_eq!(count(["", "7", ""]), Ok(0));
+        assert_eq!([super::count(None, None, None, 7), count(["", "7", ""]), count(["", "", "9"])], [Ok(0), Ok(0), Ok(0)]);
         assert_eq!([count(["2", "7", ""]), count(["1", "", ""]), count(["2", "7", "9"])], [Ok(2), Ok(1), Ok(2)]);
         assert_eq!([count(["2", "8", ""]), count(["x", "8", "x"]), count(["2", "seven", ""])], [Ok(0), Ok(0), Ok(0)]);
         for (texts, words) in [

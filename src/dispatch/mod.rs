@@ -5,8 +5,8 @@
 //!   longer is cut off by closing the connection, which does not change the outcome. So a success with an endless body is a success.
 //! * Connections are kept and used again, a few idle ones an endpoint ([`limits::IDLE_PER_HOST`]) for half a minute. One that the receiver had closed before anything was
 //!   written is replaced: the client does that by itself.
-//! * A request that crossed with the end of a connection that had served before and then rested, and one of which an HTTP/2 receiver says that it did not take it up (RFC 9113, section 8.7),
-//!   is sent once more at once, and its failure is not charged. Whoever counts requests by their `webhook-id` counts none twice (RFC 9110, section 9.2.2, asks for that much). A sandbox hangs
+//! * A request that crossed with the end of a connection that had served before and then rested, one that still waited for its turn on a connection that ended, and one of which an HTTP/2
+//!   receiver says that it did not take it up (RFC 9113, section 8.7), are sent once more at once, and the failure is not charged. Whoever counts requests by their `webhook-id` counts none twice (RFC 9110, section 9.2.2, asks for that much). A sandbox hangs
 //!   up when it is told to, and never for want of requests.
 //! * Nor is one used again on which an attempt ran out of time. What a receiver sends beyond an answer's measure is read slowly ([`limits::UNASKED_READ_MAX`]), so that no flood of
 //!   frames, headers or informational answers costs much; the attempt ends at its deadline, or before it when a PING of HTTP/2 has no reply ([`limits::HTTP2_PING_MS`]).
@@ -316,7 +316,7 @@ impl Dispatcher {
 /// What came of a request.
 struct Sent {
     outcome: Outcome,
-    /// It was not taken up, for all that can be told: the receiver said so, or it ended a connection that had rested, without a word in answer.
+    /// It was not taken up, for all that can be told: the receiver said so, or the connection ended while it waited for its turn, or, after a rest, without a word in answer.
     was_lost: bool,
 }
 

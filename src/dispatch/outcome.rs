@@ -79,7 +79,7 @@ pub fn of_client_error(error: &legacy::Error, host: &str, talk: TlsTalk) -> Outc
 }
 
 /// Whether the receiver said that it did not take the request up, `REFUSED_STREAM` or a graceful `GOAWAY` whose last stream came before (RFC 9113, sections 6.8 and 8.7), or the connection ended
-/// while the request waited for its turn on it, of which nothing was sent.
+/// while the request waited for its turn on it, of which no more than headers were sent: its body had not left, and there always is one.
 #[must_use]
 pub fn was_not_taken_up(error: &legacy::Error) -> bool {
     find::<hyper::Error>(error).is_some_and(is_of_waiting)
@@ -157,7 +157,7 @@ fn of_hyper_error(error: &hyper::Error, when: &str) -> Outcome {
         return Outcome::new(OutcomeClass::InvalidResponse, format!("the receiver does not speak HTTP: {}", with_causes(error)));
     }
     if is_of_waiting(error) {
-        let sentence = "the receiver closed the connection while the request waited for its turn on it";
+        let sentence = "the connection ended while the request waited for its turn on it";
         return Outcome::new(OutcomeClass::ConnectionClosed, sentence);
     }
     // A client of hyper has no other time-out than that for the reply to a PING.
@@ -187,7 +187,7 @@ fn of_hyper_error(error: &hyper::Error, when: &str) -> Outcome {
     Outcome::new(OutcomeClass::InvalidResponse, format!("the exchange with the receiver broke off {when}: {}", with_causes(error)))
 }
 
-/// hyper has no other name for it: the task of the connection is gone, and with it a request that had not left it yet. Nothing else in a request of ours is its user's fault.
+/// hyper has no other name for it: the task of the connection is gone, and with it a request that it had not taken up. Nothing else in a request of ours is its user's fault.
 fn is_of_waiting(error: &hyper::Error) -> bool {
     error.is_user()
 }

@@ -25,7 +25,7 @@ pub(super) struct Standing {
 pub struct Space(Arc<Mutex<DiskStatus>>);
 
 impl Space {
-    /// What is known. How much is free is from when the writer last asked the disk: a moment ago while there is too little, perhaps long ago while there is enough.
+    /// What is known. How much is free is from when the writer last asked the disk, as it does every second or so.
     #[must_use]
     pub fn status(&self) -> DiskStatus {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -113,9 +113,10 @@ async fn what_waits_for_its_turn_on_a_connection_that_ends_is_sent_on_another() 
     let identity = Identity::of("localhost");
     let (taken, mut is_taken) = tokio::sync::mpsc::channel(1);
     let close = Arc::new(tokio::sync::Notify::new());
-    let closing = Arc::clone(&close);
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let (closing, seen) = (Arc::clone(&close), Arc::clone(&requests));
     let address = tls_receiver(identity.acceptor(&["h2"]), move |stream, number| {
-        let (taken, closing) = (taken.clone(), Arc::clone(&closing));
+        let (taken, closing, seen) = (taken.clone(), Arc::clone(&closing), Arc::clone(&seen));
         async move {
             let mut connection = h2::server::Builder::new().max_concurrent_streams(1).handshake::<_, Bytes>(stream).await.unwrap();
             let mut unanswered = None;
@@ -123,6 +124,7 @@ async fn what_waits_for_its_turn_on_a_connection_that_ends_is_sent_on_another() 
                 tokio::select! {
                     request = connection.accept() => {
                         let Some(Ok((_, mut respond))) = request else { return };
+                        seen.lock().unwrap().push(number);
                         if number == 1 && respond.stream_id().as_u32() == 3 {
                             unanswered = Some(respond);
                             taken.send(()).await.unwrap();
@@ -151,6 +153,7 @@ async fn what_waits_for_its_turn_on_a_connection_that_ends_is_sent_on_another() 
     assert_eq!(unanswered.await.unwrap().class, OutcomeClass::ConnectionClosed);
     let outcome = waiting.await.unwrap();
     assert_eq!(outcome.class, OutcomeClass::Success, "{outcome:?}");
+    assert_eq!(*requests.lock().unwrap(), [1, 1, 2], "it came once, over the other");
 }
 
 /// It takes the request, perhaps begins to answer, and from then on the connection might as well be cut.
@@ -160,7 +163,7 @@ async fn a_receiver_that_answers_no_ping_is_given_up_long_before_the_deadline() 
     for (has_begun, status, when) in [(false, None, "before it answered"), (true, Some(200), "in the middle of its answer")] {
         let answer = move |stream| Answer::More(if has_begun { Said::Data.frames(stream) } else { Vec::new() });
         let (address, requests) = framed(&identity, When::Whole, answer).await;
-        let dispatcher = keeping(identity.as_roots(), Keeping { ping_ms: 200, ..Keeping::default() });
+        let dispatcher = keeping(identity.as_roots(), Keeping { ping_ms: 1000, ..Keeping::default() });
         let outcome = dispatcher.attempt(job_with(&url(address), |spec| spec.timeout_ms = 60_000)).await;
         assert_eq!((outcome.class, outcome.status), (OutcomeClass::ResponseTimeout, status), "{outcome:?}");
         assert_eq!(outcome.sentence, format!("the receiver fell silent {when}: no reply to an HTTP/2 PING within 5 s"));

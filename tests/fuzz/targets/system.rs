@@ -48,15 +48,16 @@ fn hosts_of(text: &str) -> impl Iterator<Item = (IpAddr, &str)> {
     })
 }
 
-/// `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDS_FIRST_FD`, one a line; an empty line stands for one that is not set. There are few sockets, all of them behind the standard streams, or
+/// `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDS_FIRST_FD`, one a line, of which the last may be missing. There are few sockets, all of them behind the standard streams, or
 /// there is a sentence.
 pub(super) fn listen_fds(bytes: &[u8]) {
-    let mut lines = bytes.split(|byte| *byte == b'\n').map(|line| Some(OsStr::from_bytes(line)).filter(|line| !line.is_empty()));
-    let [count, process, first] = [(); 3].map(|()| lines.next().flatten());
+    let mut lines = bytes.split(|byte| *byte == b'\n').map(OsStr::from_bytes);
+    let [count, process, first] = [(); 3].map(|()| lines.next());
     match passed::count(count, process, first, PROCESS) {
         Ok(passed) => {
             assert!(passed <= PASSED_SOCKETS_MAX);
-            let is_for_others = process.is_some_and(|process| process.to_str().and_then(|text| text.parse::<u32>().ok()) != Some(PROCESS));
+            let is_for_others = process
+                .is_some_and(|process| !process.is_empty() && process.to_str().and_then(|text| text.parse::<u32>().ok()) != Some(PROCESS));
             assert!(passed == 0 || !is_for_others, "{passed} sockets of another process");
         }
         Err(sentence) => assert!(!sentence.is_empty() && !sentence.contains(char::is_control), "{sentence:?}"),
