@@ -252,7 +252,8 @@ impl Dispatcher {
         let mut outcome = match result {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => {
-                let outcome = outcome::of_client_error(&error, host, progress.talk(connection.as_ref()));
+                let was_dropped = connection.as_ref().is_some_and(|connection| !connection.traffic.has_ended());
+                let outcome = outcome::of_client_error(&error, host, progress.talk(connection.as_ref()), was_dropped);
                 let had_rested = connection.as_ref().is_some_and(|connection| {
                     let rested_ms = connection.traffic.since_answer_ms().saturating_sub(since_sent.elapsed_ms());
                     !progress.opened(connection) && !is_sandbox(spec) && rested_ms >= self.shared.keeping.idle_ms / limits::RESTED_PART

@@ -60,9 +60,9 @@ pub fn retry_after_ms(value: &str, now: UnixMillis) -> Option<u64> {
     Some(date_ms.saturating_sub(now.0))
 }
 
-/// The outcome of a request that brought no response.
+/// The outcome of a request that brought no response. `was_dropped`: whether its connection is gone without having been seen to end.
 #[must_use]
-pub fn of_client_error(error: &legacy::Error, host: &str, talk: TlsTalk) -> Outcome {
+pub fn of_client_error(error: &legacy::Error, host: &str, talk: TlsTalk, was_dropped: bool) -> Outcome {
     if let Some(connect) = find::<ConnectError>(error) {
         return Outcome::new(connect.class, connect.sentence.clone());
     }
@@ -72,6 +72,12 @@ pub fn of_client_error(error: &legacy::Error, host: &str, talk: TlsTalk) -> Outc
         return Outcome::new(class, sentence);
     }
     if let Some(hyper) = find::<hyper::Error>(error) {
+        // Whoever finds the fault tells the others on the connection only that it is gone.
+        if was_dropped && (hyper.is_canceled() || hyper.is_closed() || is_of_waiting(hyper)) {
+            let sentence =
+                "the connection was given up before the request had its turn: the receiver does not keep to HTTP, or it fell silent";
+            return Outcome::new(OutcomeClass::InvalidResponse, sentence);
+        }
         let outcome = of_hyper_error(hyper, "before it answered");
         return if outcome.class == OutcomeClass::ConnectionClosed { tls::with_hint(outcome, talk.certificate) } else { outcome };
     }

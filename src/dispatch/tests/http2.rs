@@ -5,6 +5,7 @@ use super::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, frame};
 use super::receivers::{Identity, tls_receiver};
 use super::*;
 use h2::Reason;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// `content-length: 4`, whose name alone is in the static table of HPACK.
 const LENGTH_4: &[u8] = b"\x0f\x0d\x014";
@@ -154,6 +155,23 @@ async fn what_waits_for_its_turn_on_a_connection_that_ends_is_sent_on_another() 
     let outcome = waiting.await.unwrap();
     assert_eq!(outcome.class, OutcomeClass::Success, "{outcome:?}");
     assert_eq!(*requests.lock().unwrap(), [1, 1, 2], "it came once, over the other");
+}
+
+/// The fault may be found before the request has its turn on the connection, or after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_over_http2_is_an_invalid_response_whoever_is_faster() {
+    let identity = Identity::of("localhost");
+    let address = tls_receiver(identity.acceptor(&["h2"]), |mut stream, _| async move {
+        stream.write_all(&[0xa7; 4096]).await.unwrap();
+        stream.flush().await.unwrap();
+        while stream.read(&mut [0; 4096]).await.is_ok_and(|length| length > 0) {}
+    })
+    .await;
+    let dispatcher = trusting(identity.as_roots());
+    for _ in 0..200 {
+        let outcome = dispatcher.attempt(job(&url(address))).await;
+        assert_eq!(outcome.class, OutcomeClass::InvalidResponse, "{outcome:?}");
+    }
 }
 
 /// It takes the request, perhaps begins to answer, and from then on the connection might as well be cut.
