@@ -125,7 +125,7 @@ pub fn run(house: &dyn House) -> ExitCode {
     ExitCode::from(carry_out(std::env::args_os(), house, Screen::of_this_process(), &mut io::stdout(), &mut io::stderr()))
 }
 
-/// One command as [`run`] carries it out, with arguments and output that are not those of this process, for a screen of so many columns and without colours: its exit code.
+/// One command as [`run`] carries it out, with arguments and output that are not those of this process, for a screen of so many columns and without colours: its exit code. Public for fuzzing.
 pub fn run_with(
     arguments: impl IntoIterator<Item = OsString>,
     house: &dyn House,

@@ -11,7 +11,7 @@ use crate::limits::PASSED_SOCKETS_MAX;
 const FIRST: u32 = 3;
 
 /// How many sockets `LISTEN_FDS` promises to the process `own`: none where it is not set, or `LISTEN_PID` names another process. `first` is `LISTEN_FDS_FIRST_FD`. What is set and empty is taken
-/// for not set.
+/// for not set. Public for fuzzing.
 ///
 /// # Errors
 /// A sentence, where they name what can't be.

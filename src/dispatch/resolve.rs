@@ -63,7 +63,7 @@ impl Names {
         Self::from_files(resolv_conf, hosts)
     }
 
-    /// The names of a system with these files, which may be missing, and in which anything may stand.
+    /// The names of a system with these files, which may be missing, and in which anything may stand. Public for fuzzing.
     ///
     /// # Errors
     /// When the resolver can't be set up.
