@@ -11,7 +11,7 @@
 //!
 //! Look-ups see the window being gathered, then the closed one, then the table.
 
-/// Public for fuzzing.
+// Public for fuzzing.
 pub mod block;
 pub mod keys;
 pub mod sled;
