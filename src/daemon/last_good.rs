@@ -50,8 +50,12 @@ pub(super) fn load(path: &Path, last_good: bool, environment: &Environment) -> R
 
 /// The last good configuration of the file at `path`, or why there is none.
 fn remembered(server: &ServerSettings, path: &Path, environment: &Environment) -> Result<Config, String> {
-    // Relative paths in it still begin where the file is; a secret's file may be gone, and then it is good no longer.
-    Config::parse(path, &remembered_text(server)?, environment).map_err(|_| nothing())
+    still_good(&remembered_text(server)?, path, environment).ok_or_else(nothing)
+}
+
+/// Relative paths in it still begin where the file is; a secret's file may be gone, and then it is good no longer.
+fn still_good(text: &str, path: &Path, environment: &Environment) -> Option<Config> {
+    Config::parse(path, text, environment).ok()
 }
 
 fn remembered_text(server: &ServerSettings) -> Result<Zeroizing<String>, String> {
@@ -66,10 +70,12 @@ fn nothing() -> String {
 
 /// Whether this configuration names no tokens, and the one that was in force last did. One that is good no longer is taken for one that did not.
 pub(super) fn lost_tokens(config: &Config, environment: &Environment) -> bool {
-    // What has not changed need not be read again, and it may be long.
-    config.tokens.is_empty()
-        && remembered_text(&config.server).is_ok_and(|last| *last != **config.source.0)
-        && remembered(&config.server, &config.path, environment).is_ok_and(|last| !last.tokens.is_empty())
+    if !config.tokens.is_empty() {
+        return false;
+    }
+    // What has not changed need not be parsed again, and it may be long.
+    let last = remembered_text(&config.server).ok().filter(|last| **last != **config.source.0);
+    last.and_then(|last| still_good(&last, &config.path, environment)).is_some_and(|last| !last.tokens.is_empty())
 }
 
 /// Remembers a configuration that is in force. That this fails is no reason to stop.

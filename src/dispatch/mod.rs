@@ -6,8 +6,8 @@
 //! * Connections are kept and used again, a few idle ones an endpoint ([`limits::IDLE_PER_HOST`]) for half a minute. One that the receiver had closed before anything was
 //!   written is replaced: the client does that by itself.
 //! * A request that crossed with the end of a connection that had served before and then rested, one that still waited for its turn on a connection that ended, and one of which an HTTP/2
-//!   receiver says that it did not take it up (RFC 9113, section 8.7), are sent once more at once, and the failure is not charged. Whoever counts requests by their `webhook-id` counts none twice (RFC 9110, section 9.2.2, asks for that much). A sandbox hangs
-//!   up when it is told to, and never for want of requests.
+//!   receiver says that it did not take it up (RFC 9113, section 8.7), are sent once more at once, and the failure is not charged. Whoever counts requests by their `webhook-id` counts none
+//!   twice (RFC 9110, section 9.2.2, asks for that much). A sandbox hangs up when it is told to, and never for want of requests.
 //! * Nor is one used again on which an attempt ran out of time. What a receiver sends beyond an answer's measure is read slowly ([`limits::UNASKED_READ_MAX`]), so that no flood of
 //!   frames, headers or informational answers costs much; the attempt ends at its deadline, or before it when a PING of HTTP/2 has no reply ([`limits::HTTP2_PING_MS`]).
 //! * A pool belongs to one egress policy and one TLS identity, because a connection made under one must not serve under another; reconfiguring drops all of them.
@@ -252,8 +252,8 @@ impl Dispatcher {
         let mut outcome = match result {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => {
-                let was_dropped = connection.as_ref().is_some_and(|connection| !connection.traffic.has_ended());
-                let outcome = outcome::of_client_error(&error, host, progress.talk(connection.as_ref()), was_dropped);
+                let has_ended = connection.as_ref().is_none_or(|connection| connection.traffic.has_ended());
+                let outcome = outcome::of_client_error(&error, host, progress.talk(connection.as_ref()), has_ended);
                 let had_rested = connection.as_ref().is_some_and(|connection| {
                     let rested_ms = connection.traffic.since_answer_ms().saturating_sub(since_sent.elapsed_ms());
                     !progress.opened(connection) && !is_sandbox(spec) && rested_ms >= self.shared.keeping.idle_ms / limits::RESTED_PART

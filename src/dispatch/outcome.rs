@@ -60,9 +60,9 @@ pub fn retry_after_ms(value: &str, now: UnixMillis) -> Option<u64> {
     Some(date_ms.saturating_sub(now.0))
 }
 
-/// The outcome of a request that brought no response. `was_dropped`: whether its connection is gone without having been seen to end.
+/// The outcome of a request that brought no response. `has_ended`: whether its connection was seen to end; one that was not, and is gone, was dropped at this end.
 #[must_use]
-pub fn of_client_error(error: &legacy::Error, host: &str, talk: TlsTalk, was_dropped: bool) -> Outcome {
+pub fn of_client_error(error: &legacy::Error, host: &str, talk: TlsTalk, has_ended: bool) -> Outcome {
     if let Some(connect) = find::<ConnectError>(error) {
         return Outcome::new(connect.class, connect.sentence.clone());
     }
@@ -73,7 +73,7 @@ pub fn of_client_error(error: &legacy::Error, host: &str, talk: TlsTalk, was_dro
     }
     if let Some(hyper) = find::<hyper::Error>(error) {
         // Whoever finds the fault tells the others on the connection only that it is gone.
-        if was_dropped && (hyper.is_canceled() || hyper.is_closed() || is_of_waiting(hyper)) {
+        if !has_ended && (hyper.is_canceled() || hyper.is_closed() || is_of_waiting(hyper)) {
             let sentence =
                 "the connection was given up before the request had its turn: the receiver does not keep to HTTP, or it fell silent";
             return Outcome::new(OutcomeClass::InvalidResponse, sentence);
@@ -95,7 +95,7 @@ pub fn was_not_taken_up(error: &legacy::Error) -> bool {
         })
 }
 
-/// The outcome of a response whose body failed. `has_ended`: whether its connection was seen to end.
+/// The outcome of a response whose body failed. `has_ended`: as for [`of_client_error`].
 #[must_use]
 pub fn of_body_error(status: u16, error: &hyper::Error, has_ended: bool) -> Outcome {
     const WHEN: &str = "in the middle of its answer";

@@ -39,6 +39,22 @@ pub(crate) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Fr
     Ok(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
 }
 
+/// `:status: 200` in the static table of HPACK.
+pub(crate) const STATUS_200: u8 = 0x88;
+
+/// The headers of an answer, or as many of them as there are here, packed: `:status: 200` and these.
+pub(crate) fn ok(stream: u32, flags: u8, packed: &[u8]) -> Vec<u8> {
+    frame(HEADERS, flags, stream, &[[STATUS_200].as_slice(), packed].concat())
+}
+
+pub(crate) fn reset(stream: u32, reason: u32) -> Vec<u8> {
+    frame(RST_STREAM, 0, stream, &reason.to_be_bytes())
+}
+
+pub(crate) fn go_away(last_stream: u32, reason: u32) -> Vec<u8> {
+    frame(GOAWAY, 0, 0, &[last_stream.to_be_bytes(), reason.to_be_bytes()].concat())
+}
+
 /// The bytes of a frame.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();

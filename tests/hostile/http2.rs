@@ -10,16 +10,14 @@ use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
 
 use super::frames::{
-    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE_LENGTH, RST_STREAM, SETTINGS, WINDOW_UPDATE,
-    frame,
+    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, PREFACE_LENGTH, RST_STREAM, SETTINGS, STATUS_200,
+    WINDOW_UPDATE, frame, go_away,
 };
 use super::{Misbehaviour, garbage, many, rest};
 
 const PUSH_PROMISE: u8 = 5;
 /// Of SETTINGS and PING: the acknowledgement.
 const ACK: u8 = 1;
-/// `:status: 200` in the static table of HPACK.
-const STATUS_200: u8 = 0x88;
 /// `:status: 103`, whose name alone is in that table.
 const STATUS_103: &[u8] = b"\x08\x03103";
 /// `content-length: 100000`, the same.
@@ -201,19 +199,19 @@ fn greeting(how: Misbehaviour) -> Vec<u8> {
         Misbehaviour::Http2Garbage => garbage(4096),
         Misbehaviour::ZeroWindow => frame(SETTINGS, 0, 0, &setting(4, 0)),
         Misbehaviour::ZeroStreams => frame(SETTINGS, 0, 0, &setting(3, 0)),
-        Misbehaviour::GoAwayAtOnce => [frame(SETTINGS, 0, 0, &[]), go_away(0)].concat(),
+        Misbehaviour::GoAwayAtOnce => [frame(SETTINGS, 0, 0, &[]), go_away(0, 0)].concat(),
         _ => frame(SETTINGS, 0, 0, &[]),
     }
 }
 
 /// What a request gets at first.
 fn answer(how: Misbehaviour, stream: u32) -> Vec<u8> {
-    let ok = |flags: u8, more: &[u8]| frame(HEADERS, flags, stream, &[[STATUS_200].as_slice(), more].concat());
-    let reset = |reason: u32| frame(RST_STREAM, 0, stream, &reason.to_be_bytes());
+    let ok = |flags, more: &[u8]| frames::ok(stream, flags, more);
+    let reset = |reason| frames::reset(stream, reason);
     // With a window for the next request on the connection, which would else never get so far.
     let reset_and_go_on = |reason: u32| [reset(reason), frame(WINDOW_UPDATE, 0, 0, &WINDOW_INCREMENT)].concat();
     match how {
-        Misbehaviour::GoAwayMidAnswer => [ok(END_HEADERS, &[]), frame(DATA, 0, stream, b"half"), go_away(stream)].concat(),
+        Misbehaviour::GoAwayMidAnswer => [ok(END_HEADERS, &[]), frame(DATA, 0, stream, b"half"), go_away(stream, 0)].concat(),
         Misbehaviour::RefusedStream => reset(7),
         Misbehaviour::ResetStreamMidRequest => reset_and_go_on(8),
         Misbehaviour::NoErrorMidRequest => reset_and_go_on(0),
@@ -285,10 +283,6 @@ fn hpack_bomb() -> Vec<u8> {
     let header = [[0x40, 1, b'x'].as_slice(), &packed_length(4000), &[b'y'; 4000]].concat();
     // The first entry of the dynamic table has the index 62.
     [header, vec![0x80 | 62; 12_000]].concat()
-}
-
-fn go_away(last_stream: u32) -> Vec<u8> {
-    frame(GOAWAY, 0, 0, &[last_stream.to_be_bytes(), 0_u32.to_be_bytes()].concat())
 }
 
 /// Four bytes as the number that they are.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::frames::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE_LENGTH, RST_STREAM, SETTINGS, frame};
+use super::frames::{self, DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE_LENGTH, SETTINGS, frame};
 use super::receivers::{Identity, tls_receiver};
 use super::*;
 use h2::Reason;
@@ -10,8 +10,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// `:status: 200` in the static table of HPACK.
-const STATUS_200: u8 = 0x88;
 /// The last stream of a GOAWAY that lets come what is on its way.
 pub(super) const NO_LAST_STREAM: u32 = u32::MAX >> 1;
 
@@ -85,15 +83,15 @@ async fn converse(mut stream: TlsStream<TcpStream>, when: When, answer: impl Fn(
     }
 }
 
-/// The headers of an answer: `:status: 200` and these, packed. `flags` may say that there is no body.
+/// The headers of an answer, packed. `flags` may say that there is no body.
 pub(super) fn ok(stream: u32, flags: u8, packed: &[u8]) -> Vec<u8> {
-    frame(HEADERS, END_HEADERS | flags, stream, &[[STATUS_200].as_slice(), packed].concat())
+    frames::ok(stream, END_HEADERS | flags, packed)
 }
 
 pub(super) fn reset(stream: u32, reason: Reason) -> Vec<u8> {
-    frame(RST_STREAM, 0, stream, &u32::from(reason).to_be_bytes())
+    frames::reset(stream, reason.into())
 }
 
 pub(super) fn go_away(last_stream: u32, reason: Reason) -> Vec<u8> {
-    frame(GOAWAY, 0, 0, &[last_stream.to_be_bytes(), u32::from(reason).to_be_bytes()].concat())
+    frames::go_away(last_stream, reason.into())
 }

@@ -8,7 +8,7 @@ use hookwheel::limits;
 
 use super::{dial, is_well, rest_of};
 use crate::hostile::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, go_away, reset,
 };
 
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -40,7 +40,7 @@ fn flood(address: SocketAddr, said: Vec<u8>) -> Vec<Heard> {
     let mut stream = dial(address);
     let mut writer = stream.try_clone().unwrap();
     let talking = thread::spawn(move || {
-        let goodbye = frame(GOAWAY, 0, 0, &[0; 8]);
+        let goodbye = go_away(0, 0);
         let _ = writer.write_all(PREFACE).and_then(|()| writer.write_all(&said)).and_then(|()| writer.write_all(&goodbye));
         let _ = writer.shutdown(std::net::Shutdown::Write);
     });
@@ -80,9 +80,9 @@ fn streams() -> impl Iterator<Item = u32> {
 fn rapid_resets_cost_nobody_else_anything() {
     unharmed(|address| {
         for request in [GET_HEALTHZ, POST_EVENTS] {
-            let pairs = streams().take(20_000).flat_map(|stream| {
-                [frame(HEADERS, END_HEADERS | END_STREAM, stream, request), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
-            });
+            let pairs = streams()
+                .take(20_000)
+                .flat_map(|stream| [frame(HEADERS, END_HEADERS | END_STREAM, stream, request), reset(stream, 8)].concat());
             let heard = flood(address, pairs.collect());
             // All of them in one packet, or each served before it was taken back: harmless either way, but hardly ever the latter.
             assert!(matches!(reason(&heard), None | Some(ENHANCE_YOUR_CALM)), "{:?}", reason(&heard));
