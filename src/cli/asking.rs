@@ -91,6 +91,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_terminal_would_obey_is_shown_in_questions_too() {
+        let mut prompt = Vec::new();
+        let mut input = io::Cursor::new("y\n\n");
+        let mut asker = Asker::new(&mut input, &mut prompt);
+        asker.tell("of \u{1b}[2J").unwrap();
+        assert!(asker.confirm("remove \u{9b}2J?").unwrap());
+        assert_eq!(asker.ask("name", "\u{202e}").unwrap(), "\u{202e}", "what is meant is not what is shown");
+        assert_eq!(String::from_utf8(prompt).unwrap(), "of ␛[2J\nremove <U+009B>2J? [y/N]: name [<U+202E>]: ");
+    }
+
+    #[test]
     fn a_wrong_answer_is_explained_and_asked_for_again_and_an_empty_one_takes_the_default() {
         let mut prompt = Vec::new();
         let mut input = io::Cursor::new("x\n 12 \n\nYES\n\n");

@@ -104,6 +104,8 @@ fn seeds_of_what_has_checksums_are_read_as_what_they_are() {
     assert!(logs.contains(&3), "{logs:?}");
     let indexes = corpus("index").iter().filter(|bytes| targets::disk::is_index(bytes)).count();
     assert!(indexes >= 3, "{indexes} indexes");
+    let blocks = corpus("block").iter().filter(|bytes| targets::disk::is_block(bytes)).count();
+    assert!(blocks >= 5, "{blocks} blocks");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::super::asking;
 use super::super::client::{Body, Client};
 use super::super::failure::Failure;
 use super::super::posting::bar;
-use super::super::text::counted;
+use super::super::text::{counted, plain};
 use super::filters::{Between, Whose, states};
 use crate::limits::PAGE_MAX;
 use crate::model::report::{BulkReport, BulkRequest, ChangedDelivery, DeliveryFilter};
@@ -106,7 +106,7 @@ fn one(verb: &Verb, id: DeliveryId, daemon: &Client, output: &mut Output<'_>) ->
     let changed = daemon.post::<ChangedDelivery>(&format!("/v1/deliveries/{id}/{}", verb.path), None)?;
     output.show(&changed, |changed, _| {
         let summary = &changed.delivery.summary;
-        let waits = if summary.paused { format!("; it waits, for {} is paused", summary.webhook) } else { String::new() };
+        let waits = if summary.paused { format!("; it waits, for {} is paused", plain(&summary.webhook)) } else { String::new() };
         format!("{id}: {}{waits}\n", changed.change)
     })
 }

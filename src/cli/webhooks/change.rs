@@ -225,6 +225,15 @@ mod tests {
     use crate::cli::screen::PIPE;
 
     #[test]
+    fn an_export_that_a_terminal_would_obey_is_escaped_and_reads_back_as_it_was() {
+        let json = r#"{"id":"crm","title":"a\"\\'\u009b\u202e\u007fb","headers":{"X-\u200e":"\u2028"}}"#;
+        let text = escaped(render_export(&Definition::parse(json).unwrap(), true));
+        assert!(text.contains(r"\u009b\u202e") && text.is_ascii(), "{text}");
+        let table: toml::Table = toml::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_value(&table["webhook"][0]).unwrap(), serde_json::from_str::<Value>(json).unwrap());
+    }
+
+    #[test]
     fn options_become_the_keys_of_the_file() {
         let line = "hookwheel webhooks add --id crm --title CRM --project shop.example.com --url https://x.example/ --events email.*,sms.status.delivered \
                     --header X-Tenant=4=2 --allow-network 10.0.0.0/8 --timeout 5s --success 200,2xx --retry 3x100s,1x5m --max-in-flight 3 --rate 50/s --ordered \

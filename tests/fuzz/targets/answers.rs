@@ -10,7 +10,8 @@ use hookwheel::model::report::{BackupReport, RestoreReport, Tell, VerifyReport};
 
 use super::disk::directory;
 
-/// Every command that prints what a daemon answers, and ends. `A` is the first.
+/// Commands that print what a daemon answers, and end: one at least for each way in which it is shown. Without `--json` the export of a Black List is left out, as its lines are addresses for a
+/// program to read. `A` is the first.
 const COMMANDS: [&str; 38] = [
     "status",
     "catalog",

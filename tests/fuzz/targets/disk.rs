@@ -58,22 +58,37 @@ pub(super) fn row(bytes: &[u8]) {
     }
 }
 
+/// Whether bytes are the key of a block of the view and rows, in an order in which they can be found and changed.
+pub(crate) fn is_block(bytes: &[u8]) -> bool {
+    let Some((key, sealed)) = block_of(bytes) else { return false };
+    rows_in(&[(key.clone(), sealed)]).is_some_and(|rows| !rows.is_empty() && are_in_order(&key, &rows))
+}
+
+/// The key and, with their right checksum, the rows.
+fn block_of(bytes: &[u8]) -> Option<Pair> {
+    let (length, rest) = bytes.split_first()?;
+    let (key, rows) = rest.split_at(usize::from(*length).min(rest.len()));
+    Some((key.to_vec(), keys::seal(key, rows.to_vec())))
+}
+
+fn are_in_order(key: &[u8], rows: &[Pair]) -> bool {
+    rows.is_sorted_by(|(one, _), (next, _)| one < next) && rows.first().is_none_or(|(first, _)| first.as_slice() >= key)
+}
+
 /// The key of a block of the view and its rows, with their right checksum: written again they are the same, and those in order can be found and changed.
 pub(super) fn rows_of_block(bytes: &[u8]) {
-    let Some((length, rest)) = bytes.split_first() else { return };
-    let (key, rows) = rest.split_at(usize::from(*length).min(rest.len()));
-    let sealed = keys::seal(key, rows.to_vec());
-    let Some(rows) = rows_in(&[(key.to_vec(), sealed.clone())]) else {
-        assert!(block::edited(key, Some(&sealed), &[]).is_err());
+    let Some((key, sealed)) = block_of(bytes) else { return };
+    let Some(rows) = rows_in(&[(key.clone(), sealed.clone())]) else {
+        assert!(block::edited(&key, Some(&sealed), &[]).is_err());
         return;
     };
-    let written = block::edited(key, Some(&sealed), &[]);
+    let written = block::edited(&key, Some(&sealed), &[]);
     assert!(written.is_err() || rows_in(&written.unwrap_or_default()).as_ref() == Some(&rows));
-    if !rows.is_sorted_by(|(one, _), (next, _)| one < next) || rows.first().is_some_and(|(first, _)| first.as_slice() < key) {
+    if !are_in_order(&key, &rows) {
         return;
     }
     for (row, value) in rows.iter().step_by(rows.len() / block::ROWS_MAX + 1) {
-        assert_eq!(block::find(key, &sealed, row).expect("it was read before").as_ref(), Some(value));
+        assert_eq!(block::find(&key, &sealed, row).expect("it was read before").as_ref(), Some(value));
     }
     let mut changes = BTreeMap::new();
     for (index, (row, _)) in rows.iter().enumerate() {
@@ -92,7 +107,7 @@ pub(super) fn rows_of_block(bytes: &[u8]) {
         }
     }
     // A row may be too large for a block now.
-    let Ok(blocks) = block::edited(key, Some(&sealed), &changes.into_iter().collect::<Vec<_>>()) else { return };
+    let Ok(blocks) = block::edited(&key, Some(&sealed), &changes.into_iter().collect::<Vec<_>>()) else { return };
     assert!(blocks.is_sorted_by(|(one, _), (next, _)| one < next));
     assert!(blocks.iter().all(|one| rows_in(std::slice::from_ref(one)).is_some_and(|rows| (1..=block::ROWS_MAX).contains(&rows.len()))));
     assert_eq!(rows_in(&blocks), Some(wanted.into_iter().collect()));
